@@ -1,0 +1,83 @@
+# What one says to make here: install, demo, test, check, bench, kafka-start, kafka-stop.
+
+.DEFAULT_GOAL := test
+MAKEFLAGS += --no-print-directory
+
+# The first interpreter that runs and that bytewax has wheels for. A name alone proves nothing:
+# version managers leave names behind that run nothing.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3 python; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+	&& echo $$name && break; done)
+# Without an ensurepip of its own (some systems split it off) the environment takes the pip outside.
+PIP = $$(test -x .venv/bin/pip && echo .venv/bin/python -m pip \
+	|| echo $(PYTHON) -m pip --python .venv/bin/python)
+PIP_INSTALL = $(PIP) install --disable-pip-version-check --no-input
+PYTEST = .venv/bin/python -m pytest
+PACKAGES = schemas operators billing flows
+
+# A stamp says which locks are installed; nothing is done while it is newer than they are.
+INSTALLED = .venv/.installed
+INSTALLED_DEV = .venv/.installed-dev
+
+.PHONY: install demo test check lint types tidy unit scenarios conformance integration bench \
+	kafka-start kafka-stop
+
+install: $(INSTALLED)
+
+demo: install
+	.venv/bin/tally demo
+
+.venv/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or 3.12 is missing" >&2; exit 1; }
+	$(PYTHON) -m venv .venv || $(PYTHON) -m venv --clear --without-pip .venv
+
+$(INSTALLED): requirements.lock pyproject.toml | .venv/bin/python
+	$(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	touch $@
+
+$(INSTALLED_DEV): requirements-dev.lock $(INSTALLED)
+	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	touch $@
+
+# The parts run one after the other, in this order, each with its name and its own limit of time.
+test: $(INSTALLED_DEV)
+	@for part in lint types unit scenarios conformance integration; do \
+		echo "== $$part"; $(MAKE) $$part || exit 1; done
+
+check: $(INSTALLED_DEV)
+	@for part in lint types tidy; do echo "== $$part"; $(MAKE) $$part || exit 1; done
+
+lint: $(INSTALLED_DEV)
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+
+types: $(INSTALLED_DEV)
+	.venv/bin/mypy --strict $(PACKAGES)
+
+tidy: $(INSTALLED_DEV)
+	$(PYTEST) tests/test_tidy.py
+
+# Units, laws, and the examples in the docstrings.
+unit: $(INSTALLED_DEV)
+	$(PYTEST) --session-timeout=600 --doctest-modules $(PACKAGES) tests \
+		--ignore=tests/scenarios --ignore=tests/conformance --ignore=tests/integration \
+		--ignore=tests/benchmarks
+
+scenarios: $(INSTALLED_DEV)
+	$(PYTEST) --session-timeout=300 tests/scenarios
+
+conformance: $(INSTALLED_DEV)
+	$(PYTEST) --session-timeout=300 tests/conformance
+
+integration: $(INSTALLED_DEV)
+	$(PYTEST) --session-timeout=720 tests/integration
+
+bench: $(INSTALLED_DEV)
+	.venv/bin/python tests/benchmarks/bench_meter.py
+
+kafka-start:
+	deploy/kafka/broker start
+
+kafka-stop:
+	deploy/kafka/broker stop

@@ -1,0 +1,1 @@
+"""The commercial rules as pure functions; the use cases and stores stand around them."""

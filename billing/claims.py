@@ -1,0 +1,136 @@
+"""Claims: what the subscriptions and invoices of a customer will ask wallets for.
+
+Open periods are priced by the usage so far, ended ones by their drafts, and finalized invoices ask
+for what remains of them. Everything is computed anew from facts, so the order in which usage and
+ledger writes arrive does not matter (wallets-alerts.md 9).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from billing.balances import Claim, ClaimState
+from billing.charging import Charging
+from billing.drafting import draft, invoice_id, net_lines, service_key
+from billing.ports import UsageReader
+from billing.services import Window, as_known, open_services, windows
+from billing.settlement import NetLine
+from schemas.ids import InvoiceId
+from schemas.invoice import Invoice, InvoiceStatus
+from schemas.money import total
+from schemas.subscription import Subscription
+
+# What will not change any more by itself.
+CLOSED = frozenset({InvoiceStatus.FINALIZED, InvoiceStatus.SKIPPED, InvoiceStatus.VOIDED})
+
+
+def waiting(
+    subscription: Subscription, invoices: Mapping[InvoiceId, Invoice], at: datetime
+) -> Iterator[Window]:
+    """Yield the windows that have closed by an instant and whose invoices are not finalized."""
+    for window in windows(subscription, at):
+        made = invoices.get(invoice_id(subscription, window))
+        if made is None or made.status not in CLOSED:
+            yield window
+
+
+def unfinalized_end(
+    subscriptions: Iterable[Subscription],
+    invoices: Mapping[InvoiceId, Invoice],
+    currency: str,
+    at: datetime,
+) -> datetime | None:
+    """Return the earliest end of a period that has ended and is not finalized, None if none.
+
+    Lots that lived to it are claimable. Source: wallets-alerts.md 6.
+    """
+    ends = [
+        window.arrear.end
+        for subscription in subscriptions
+        if subscription.currency.lower() == currency.lower()
+        for window in waiting(subscription, invoices, at)
+        if window.arrear is not None
+    ]
+    return min(ends, default=None)
+
+
+def claims_of(
+    subscriptions: Sequence[Subscription],
+    invoices: Mapping[InvoiceId, Invoice],
+    usage: UsageReader,
+    at: datetime,
+) -> tuple[Claim, ...]:
+    """Return the claims of one customer at an instant, in all currencies."""
+    found: list[Claim] = []
+    for subscription in subscriptions:
+        billed = {
+            service_key(line)
+            for invoice in invoices.values()
+            if invoice.subscription_id == subscription.id and invoice.status in CLOSED
+            if invoice.status is not InvoiceStatus.VOIDED
+            for line in invoice.lines
+        }
+        for window in waiting(subscription, invoices, at):
+            made = draft(subscription, window, usage, (), as_of=at, billed=billed)
+            found.append(_drafted(made, subscription, window))
+        claim = open_claim(subscription, usage, at)
+        if claim is not None:
+            found.append(claim)
+    found += [_finalized(invoice) for invoice in invoices.values() if _owed(invoice)]
+    return tuple(found)
+
+
+def open_claim(subscription: Subscription, usage: UsageReader, at: datetime) -> Claim | None:
+    """Return what the usage of a subscription's open period costs so far, None where none is open.
+
+    Each line is settled as the preview settles it; fees are no part of it.
+    """
+    known = as_known(subscription, at)
+    running, period = open_services(known, at)
+    if period is None:
+        return None
+    charging = Charging(known, usage, at)
+    lines = tuple(
+        NetLine(service.line.price.type, charging.charge(service).amount) for service in running
+    )
+    return Claim(
+        state=ClaimState.OPEN,
+        currency=subscription.currency,
+        period_end=period.end,
+        lines=lines,
+        subscription_id=subscription.id,
+    )
+
+
+def _drafted(invoice: Invoice, subscription: Subscription, window: Window) -> Claim:
+    """Return the claim of a draft: all its lines and its tax."""
+    return Claim(
+        state=ClaimState.DRAFT,
+        currency=subscription.currency,
+        period_end=window.period.end,
+        lines=net_lines(invoice),
+        tax=invoice.total_tax,
+        subscription_id=subscription.id,
+        invoice_id=invoice.id,
+    )
+
+
+def _owed(invoice: Invoice) -> bool:
+    """Tell whether a finalized invoice has something unpaid."""
+    return invoice.status is InvoiceStatus.FINALIZED and invoice.amount_remaining > 0
+
+
+def _finalized(invoice: Invoice) -> Claim:
+    """Return the claim of what remains of a finalized invoice."""
+    return Claim(
+        state=ClaimState.FINALIZED,
+        currency=invoice.currency,
+        period_end=invoice.period.end,
+        lines=net_lines(invoice),
+        credits_applied=tuple(
+            total(part.amount for part in line.credits) for line in invoice.lines
+        ),
+        tax=invoice.total_tax,
+        amount_paid=invoice.amount_paid,
+        subscription_id=invoice.subscription_id,
+        invoice_id=invoice.id,
+    )

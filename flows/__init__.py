@@ -1,0 +1,1 @@
+"""The outer ring: dataflows, connectors, command line and settings."""

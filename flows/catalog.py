@@ -1,0 +1,79 @@
+"""The catalog file, loaded: every object checked and joined with what it names.
+
+`load_catalog` reads the file exactly, tells all problems of a phase together, each with its path in
+the file, and returns records with derived ids, so that the same file gives the same ids everywhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from flows.catalog_accounts import (
+    WalletOpening,
+    resolve_customers,
+    resolve_subscriptions,
+    resolve_wallets,
+)
+from flows.catalog_names import Findings
+from flows.catalog_problems import refusal, shape_problems
+from flows.catalog_products import resolve_features, resolve_meters, resolve_plans
+from flows.documents import read_document
+from schemas.catalog import CatalogFile
+from schemas.customer import Customer
+from schemas.meter import Meter
+from schemas.subscription import Feature, Plan, Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What a file defines, in the order of the file, all in one tenant and environment.
+
+    `names` tells how the file calls a meter, customer, plan or subscription by its id.
+    """
+
+    meters: tuple[Meter, ...] = ()
+    features: tuple[Feature, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    customers: tuple[Customer, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()
+    wallets: tuple[WalletOpening, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_catalog(path: str) -> Catalog:
+    """Return the catalog of a YAML or JSON file.
+
+    Raises InputUnreadable if the file cannot be read, and ValidationFailed with one line a problem:
+    file, path in the file, and what was expected there.
+    """
+    document = read_document(path)
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise refusal(path, [((), "expected a mapping with meters, plans, customers and so on")])
+    try:
+        file = CatalogFile.model_validate(document, extra="forbid")
+    except ValidationError as error:
+        raise refusal(path, shape_problems(CatalogFile, error)) from error
+    return resolved(file, Findings(path))
+
+
+def resolved(file: CatalogFile, found: Findings) -> Catalog:
+    """Return the catalog of a file whose shape is right; raises as `load_catalog` does."""
+    meters = resolve_meters(file, found)
+    features = resolve_features(file, meters, found)
+    customers = resolve_customers(file, found)
+    plans = resolve_plans(file, meters, features, found)
+    subscriptions = resolve_subscriptions(file, customers, plans, found)
+    wallets = resolve_wallets(file, customers, subscriptions, found)
+    kinds = (meters.by_key, customers.by_key, plans.by_key, subscriptions.by_key)
+    return Catalog(
+        tuple(meters.by_key.values()),
+        tuple(features.by_key.values()),
+        tuple(plans.by_key.values()),
+        tuple(customers.by_key.values()),
+        tuple(subscriptions.by_key.values()),
+        wallets,
+        {thing.id: key for by_key in kinds for key, thing in by_key.items()},
+    )

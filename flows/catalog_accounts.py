@@ -1,0 +1,182 @@
+"""Customers, subscriptions and wallets of a catalog file: checked and joined by derived ids."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from billing.ledger import TopUp, top_up
+from billing.subscribing import cancel, subscribe
+from billing.wallets import open_wallet, top_up_of
+from flows.catalog_names import Findings, Names, identity
+from schemas.catalog import CatalogCancellation, CatalogFile, CatalogSubscription, CatalogWallet
+from schemas.customer import Customer
+from schemas.errors import ValidationFailed
+from schemas.ids import CustomerId, SubscriptionId, WalletId
+from schemas.money import minor_units
+from schemas.price import BillingPeriod
+from schemas.subscription import BillingCycle, Plan, Subscription
+from schemas.wallet import TopUpRequest, Wallet, WalletRequest
+from schemas.zones import zone
+
+# A wallet without any date of its own exists from here on.
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class TopUpAt:
+    """Credits that come into a wallet, and when."""
+
+    at: datetime
+    request: TopUp
+
+
+@dataclass(frozen=True, slots=True)
+class WalletOpening:
+    """A wallet as it is opened at an instant, and what comes into it later, in order."""
+
+    id: WalletId
+    customer_id: CustomerId
+    at: datetime
+    request: WalletRequest
+    top_ups: tuple[TopUpAt, ...]
+
+
+def resolve_customers(file: CatalogFile, found: Findings) -> Names[Customer]:
+    """Return the customers, called by their external ids."""
+    names: Names[Customer] = Names("customer")
+    for index, entry in enumerate(file.customers):
+        with found.at("customers", index):
+            if entry.timezone:
+                zone(entry.timezone)
+            id_ = CustomerId(identity("cust", entry.external_id))
+            customer = Customer(id_, entry.external_id, entry.name, entry.timezone)
+            names.add(customer, key=entry.external_id, name=entry.name, key_field="external_id")
+    found.end_phase()
+    return names
+
+
+def resolve_subscriptions(
+    file: CatalogFile, customers: Names[Customer], plans: Names[Plan], found: Findings
+) -> Names[Subscription]:
+    """Return the subscriptions, called by lookup key or `customer/plan`."""
+    names: Names[Subscription] = Names("subscription")
+    for index, entry in enumerate(file.subscriptions):
+        with found.at("subscriptions", index):
+            customer = customers.find(entry.customer, key_field="customer")
+            plan = plans.find(entry.plan, key_field="plan")
+            key = entry.lookup_key or f"{customer.external_id}/{plan.lookup_key or plan.name}"
+            subscription = subscribe(subscription_of(entry, key, customer, plan), plan)
+            names.add(subscription, key=key, key_field="lookup_key")
+    found.end_phase()
+    for index, change in enumerate(file.changes):
+        if isinstance(change, CatalogCancellation):
+            with found.at("changes", index):
+                subscription = names.find(change.subscription, key_field="subscription")
+                names.by_key[subscription.lookup_key] = cancel(subscription, change.at)
+    found.end_phase()
+    return names
+
+
+def subscription_of(
+    entry: CatalogSubscription, key: str, customer: Customer, plan: Plan
+) -> Subscription:
+    """Return the record of a subscription. Source: billing.md 5.2 and 7."""
+    timezone = customer.timezone or entry.timezone or "UTC"
+    zone(timezone)
+    if entry.end_date is not None and entry.end_date <= entry.start_date:
+        raise ValidationFailed("must be after start_date", field="end_date")
+    if entry.billing_anchor is not None:
+        if entry.billing_cycle is BillingCycle.CALENDAR:
+            raise ValidationFailed("is for anniversary cycles only", field="billing_anchor")
+        if entry.billing_anchor < entry.start_date:
+            raise ValidationFailed("must not be before start_date", field="billing_anchor")
+    period = entry.billing_period or agreed_period(plan)
+    if period is BillingPeriod.ONETIME:
+        raise ValidationFailed("a subscription recurs", field="billing_period")
+    return Subscription(
+        id=SubscriptionId(identity("subs", key)),
+        customer_id=customer.id,
+        external_customer_id=customer.external_id,
+        currency=currency_of(entry, plan),
+        start_date=entry.start_date,
+        billing_period=period,
+        # 0 counts as absent (api-fields.md).
+        billing_period_count=entry.billing_period_count or 1,
+        billing_cycle=entry.billing_cycle,
+        billing_anchor=entry.billing_anchor,
+        end_date=entry.end_date,
+        timezone=timezone,
+        proration_behavior=entry.proration_behavior,
+        lookup_key=key,
+        plan_id=plan.id,
+    )
+
+
+def agreed_period(plan: Plan) -> BillingPeriod:
+    """Return the billing period of all recurring prices of a plan, else a month."""
+    periods = {price.billing_period for price in plan.prices} - {BillingPeriod.ONETIME}
+    return periods.pop() if len(periods) == 1 else BillingPeriod.MONTHLY
+
+
+def currency_of(entry: CatalogSubscription, plan: Plan) -> str:
+    """Return the currency of a subscription: its own, or the only one of its plan."""
+    if entry.currency is not None:
+        minor_units(entry.currency)
+        return entry.currency
+    currencies = sorted({price.currency for price in plan.prices})
+    if len(currencies) != 1:
+        text = f"is needed: the plan has prices in {', '.join(currencies) or 'no currency'}"
+        raise ValidationFailed(text, field="currency")
+    return currencies[0]
+
+
+def resolve_wallets(
+    file: CatalogFile,
+    customers: Names[Customer],
+    subscriptions: Names[Subscription],
+    found: Findings,
+) -> tuple[WalletOpening, ...]:
+    """Return the wallets, each tried out with all its top-ups, so that none fails later."""
+    openings: list[WalletOpening] = []
+    opened: list[Wallet] = []
+    starts = {each.customer_id: each.start_date for each in subscriptions.by_key.values()}
+    for index, entry in enumerate(file.wallets):
+        with found.at("wallets", index):
+            customer = customers.find(entry.customer, key_field="customer")
+            top_ups = tuple(top_ups_of(entry, index, found))
+            own = {"customer", "top_ups"}
+            request = WalletRequest.model_validate(entry.model_dump(exclude=own))
+            dates = [each.at for each in top_ups] + [starts.get(customer.id, BEGINNING)]
+            id_ = WalletId(
+                identity("wallet", customer.external_id, entry.currency, entry.wallet_type)
+            )
+            opening = WalletOpening(id_, customer.id, min(dates), request, top_ups)
+            opened.append(tried(opening, opened))
+            openings.append(opening)
+    found.end_phase()
+    return tuple(openings)
+
+
+def top_ups_of(entry: CatalogWallet, index: int, found: Findings) -> Iterator[TopUpAt]:
+    """Yield the top-ups of a wallet in order of their instants, as the ledger takes them."""
+    for number, each in sorted(enumerate(entry.top_ups), key=lambda pair: pair[1].at):
+        with found.at("wallets", index, "top_ups", number):
+            body = each.model_dump(exclude={"at", "metadata"}, exclude_none=True)
+            if each.credits_to_add is None and each.amount is None:
+                raise ValidationFailed("is needed, or amount", field="credits_to_add")
+            yield TopUpAt(each.at, top_up_of(TopUpRequest.model_validate(body)))
+
+
+def tried(opening: WalletOpening, existing: list[Wallet]) -> Wallet:
+    """Return the wallet as it will be opened; what the ledger refuses is refused here."""
+    posted = open_wallet(
+        opening.request,
+        wallet_id=opening.id,
+        customer_id=opening.customer_id,
+        existing=existing,
+        at=opening.at,
+    )
+    holdings = posted.holdings
+    for each in opening.top_ups:
+        holdings = top_up(holdings, each.request, each.at).holdings
+    return holdings.wallet

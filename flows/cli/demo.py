@@ -1,0 +1,7 @@
+"""`tally bill`: invoices, wallets and alerts."""
+
+EXAMPLE = ""
+
+
+def demo() -> None:
+    """Bill."""

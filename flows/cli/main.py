@@ -1,0 +1,70 @@
+"""The program `tally`: its commands, its version, and how it fails.
+
+Exit codes: 0 done, 1 refused or failed (each problem one line on stderr), 2 wrong usage. Commands
+import what they need when they run: `tally --help` must not load the engine.
+"""
+
+# ruff: noqa: PLC0415 - what is heavy is imported where it is needed: --help must not load it.
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from flows.cli import bill, demo, meter, run
+from flows.cli.output import say
+from schemas.errors import TallyError
+
+
+class Commands(TyperGroup):
+    """A group of commands that ends with code 1 and no traceback where a TallyError is raised."""
+
+    # Typer names the type of its context privately.
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a refusal or failure that was foreseen is said in its own words."""
+        try:
+            return super().invoke(ctx)
+        except TallyError as error:
+            for line in str(error).splitlines():
+                say(f"tally: {line}")
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="tally",
+    help="Meters usage and turns it into money, exactly.",
+    epilog="Example: tally demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
+app.command("meter", epilog=meter.EXAMPLE)(meter.meter)
+app.command("bill", epilog=bill.EXAMPLE)(bill.bill)
+app.add_typer(run.app, name="run")
+
+
+def show_version(asked: bool) -> None:  # noqa: FBT001 - an option's callback is called so.
+    """Print the version and stop, if it was asked for."""
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"tally {version('tallyflow')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=show_version, help="Print the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """Meter usage and turn it into money, exactly."""
+    # The version has been shown by its callback, before any command is looked for.
+    del version

@@ -1,0 +1,1 @@
+"""What the dataflows read from and write to: Kafka, files, the ClickHouse store."""

@@ -1,0 +1,241 @@
+"""Files as a log: NDJSON and CSV, plain or gzip, read in the order of their base names.
+
+The position of a record is (rank of its file, number of its line). Files of one partition are read one
+after the other, so that the order of the log does not depend on how the command line named them.
+"""
+
+import csv
+import gzip
+import hashlib
+import io
+import sys
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from bytewax.inputs import FixedPartitionedSource
+
+from flows.connectors.reading import ReadAheadPartition, Reading, read_batch
+from flows.metering.batches import ReadBatch
+from operators.decoding import Door
+from operators.lateness import BEGINNING
+from operators.rows import csv_records
+from schemas.errors import InputUnreadable
+from schemas.event import INSTANT, RECORDS
+
+BLOCK_BYTES = 1 << 24
+# Far above what an event may have, so that a line is refused for what is wrong with the whole of it.
+LINE_BYTES_MAX = 1 << 26
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSettings:
+    """How files are read: whose events they are, how many records make a batch, and when one is late."""
+
+    tenant_id: str
+    environment_id: str
+    batch_records_max: int
+    event_bytes_max: int
+    lateness_microseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilePosition:
+    """Where to go on: the rank of the file, and how many of its lines have been read."""
+
+    rank: int = 0
+    lines: int = 0
+    watermark: int = BEGINNING
+    # How often each line without an id has come in this file, by its digest.
+    seen: dict[bytes, int] = field(default_factory=dict)
+
+
+class FileSource(FixedPartitionedSource[ReadBatch, FilePosition]):
+    """The records of some files as one partition.
+
+    `on_bytes` is told how many bytes of input have been read, from the reading thread.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        settings: FileSettings,
+        on_bytes: Callable[[int], None] | None = None,
+    ):
+        self._paths = in_log_order(paths)
+        self._settings = settings
+        self._on_bytes = on_bytes or (lambda _: None)
+
+    def list_parts(self) -> list[str]:
+        """Return the one partition that all files make up."""
+        return ["files"]
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: FilePosition | None
+    ) -> ReadAheadPartition[FilePosition]:
+        """Read from the beginning, or from where a snapshot was."""
+        return ReadAheadPartition(for_part, resume_state or FilePosition(), self._readings)
+
+    def _readings(
+        self, start: FilePosition, stop: threading.Event
+    ) -> Iterator[Reading[FilePosition]]:
+        """Yield batches of all files from a position on."""
+        for rank, path in enumerate(self._paths):
+            if rank < start.rank or stop.is_set():
+                continue
+            position = start if rank == start.rank else FilePosition(rank)
+            seen = Counter(position.seen)
+            door = self._door(path, seen)
+            watermark = position.watermark
+            for first_line, lines in _batches(path, self._settings, self._on_bytes):
+                after = first_line + len(lines)
+                if after <= position.lines:
+                    continue
+                records = _records(rank, first_line, lines).slice(max(position.lines - first_line, 0))
+                batch, watermark = read_batch(
+                    records, door, watermark, self._settings.lateness_microseconds
+                )
+                yield Reading(batch, FilePosition(rank, after, watermark, dict(seen)))
+
+    def _door(self, path: str, seen: Counter[bytes]) -> Door:
+        """Return the door of one file: ids come from its name, the line, and how often that came before."""
+        name = base_name(path)
+
+        def fill_ids(records: pa.Table) -> pa.Array:
+            return pa.array([_line_id(name, line, seen) for line in records["value"].to_pylist()])
+
+        settings = self._settings
+        return Door(
+            settings.tenant_id,
+            settings.environment_id,
+            fill_ids,
+            time_required=True,
+            event_bytes_max=settings.event_bytes_max,
+        )
+
+
+def _line_id(name: str, line: bytes, seen: Counter[bytes]) -> str:
+    """Return the id of a line without one (metering.md 2.3); each depends on the equal ones before."""
+    digest = hashlib.md5(line, usedforsecurity=False).digest()
+    number = seen[digest]
+    seen[digest] += 1
+    facts = f"{name}\x1f{number}\x1f".encode() + digest
+    return f"event_{hashlib.md5(facts, usedforsecurity=False).hexdigest()}"
+
+
+def base_name(path: str) -> str:
+    """Return the name of a file without folder and `.gz`.
+
+    >>> base_name("/tmp/events.ndjson.gz"), base_name("-")
+    ('events.ndjson', '-')
+    """
+    return Path(path).name.removesuffix(".gz")
+
+
+def in_log_order(paths: Sequence[str]) -> list[str]:
+    """Return paths in the order of their base names, then of the paths.
+
+    >>> in_log_order(["b/1.ndjson", "a/2.ndjson"])
+    ['b/1.ndjson', 'a/2.ndjson']
+    """
+    return sorted(paths, key=lambda path: (base_name(path), path))
+
+
+def _records(rank: int, first_line: int, lines: pa.Array) -> pa.Table:
+    """Return lines as RECORDS; blank ones are left out but keep their numbers."""
+    rows = len(lines)
+    table = pa.table(
+        [
+            pa.repeat(pa.scalar(rank, pa.int32()), rows),
+            pa.array(np.arange(first_line, first_line + rows, dtype=np.int64)),
+            lines,
+            pa.nulls(rows, pa.binary()),
+            pa.nulls(rows, INSTANT),
+        ],
+        schema=RECORDS,
+    )
+    blank = pc.or_(pc.equal(pc.binary_length(lines), 0), pc.equal(lines, pa.scalar(b"\r", lines.type)))
+    return table.filter(pc.invert(blank)) if pc.any(blank).as_py() else table
+
+
+def _batches(
+    path: str, settings: FileSettings, on_bytes: Callable[[int], None]
+) -> Iterator[tuple[int, pa.Array]]:
+    """Yield (number of the first line, lines) of a file, a batch at a time."""
+    name = base_name(path)
+    try:
+        with _opened(path) as file:
+            if name.endswith(".csv"):
+                yield from _csv_batches(file, settings)
+            else:
+                yield from _line_batches(file, settings, on_bytes)
+    except (OSError, EOFError, zlib.error, csv.Error) as cause:
+        raise InputUnreadable(f"{path}: cannot be read to its end: {_why(cause)}") from cause
+
+
+def _why(cause: BaseException) -> str:
+    """Return the reason of a failed read in words."""
+    if isinstance(cause, EOFError):
+        return "the gzip data is cut off"
+    return getattr(cause, "strerror", None) or str(cause)
+
+
+def _opened(path: str) -> IO[bytes]:
+    """Open a file, its unpacked form if it is gzip, or standard input."""
+    if path == STDIN:
+        return sys.stdin.buffer
+    return gzip.open(path, "rb") if path.endswith(".gz") else Path(path).open("rb")
+
+
+def _line_batches(
+    file: IO[bytes], settings: FileSettings, on_bytes: Callable[[int], None]
+) -> Iterator[tuple[int, pa.Array]]:
+    """Yield the lines of an NDJSON file; of a monstrous line only the beginning, which is refused."""
+    number, rest = 0, b""
+    while block := file.read(BLOCK_BYTES):
+        on_bytes(len(block))
+        *lines, rest = (rest + block).split(b"\n")
+        if len(rest) > LINE_BYTES_MAX:
+            rest = rest[:LINE_BYTES_MAX]
+        for part in _parts(lines, settings.batch_records_max):
+            yield number, pa.array(part, pa.large_binary())
+            number += len(part)
+    if rest:
+        yield number, pa.array([rest], pa.large_binary())
+
+
+def _csv_batches(file: IO[bytes], settings: FileSettings) -> Iterator[tuple[int, pa.Array]]:
+    """Yield the rows of a CSV file as the JSON records that they stand for."""
+    number = 0
+    rows: list[bytes] = []
+    # Bytes that are no UTF-8 become half surrogates, which decode refuses row by row.
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.reader(text)
+    for record in csv_records(next(reader, []), reader):
+        rows.append(record)
+        if len(rows) == settings.batch_records_max:
+            yield number, pa.array(rows, pa.large_binary())
+            number, rows = number + len(rows), []
+    if rows:
+        yield number, pa.array(rows, pa.large_binary())
+
+
+def _parts(lines: list[bytes], size: int) -> Iterator[list[bytes]]:
+    """Split a list into parts of at most a size."""
+    for start in range(0, len(lines), size):
+        yield lines[start : start + size]
+
+
+def total_bytes(paths: Sequence[str]) -> int | None:
+    """Return how many bytes files unpack to, or None where that is not known before they are read."""
+    if any(path == STDIN or path.endswith(".gz") or not Path(path).is_file() for path in paths):
+        return None
+    return sum(Path(path).stat().st_size for path in paths)

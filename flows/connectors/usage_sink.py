@@ -1,0 +1,79 @@
+"""Where changed cells go: the store, and the topic `usage` for those who listen.
+
+A flush is written in an order that a reader and a restart can rely on (ENGINE traps 2 and 8): what is about
+to be published, the rows, that they are published.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pyarrow as pa
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from flows.metering.batches import CellChange, CellKey
+from flows.metering.usage_rows import usage_rows
+from flows.stores.clickhouse import Store
+from flows.stores.corrections import record_corrections
+from flows.stores.tables import Flush, FlushKind
+from schemas.meter import Meter
+
+FLOW = "metering"
+
+
+class UsageSink(DynamicSink[CellChange]):
+    """Writes each flush of a shard. `publish` gets the USAGE rows after they are stored."""
+
+    def __init__(
+        self,
+        store: Store,
+        meters: Mapping[str, Meter],
+        publish: Callable[[pa.Table], None] | None = None,
+    ):
+        self._store = store
+        self._meters = meters
+        self._publish = publish
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "UsagePartition":
+        """Return the writer of one worker."""
+        return UsagePartition(self._store, self._meters, self._publish)
+
+
+class UsagePartition(StatelessSinkPartition[CellChange]):
+    """The writer of one worker."""
+
+    def __init__(
+        self,
+        store: Store,
+        meters: Mapping[str, Meter],
+        publish: Callable[[pa.Table], None] | None,
+    ):
+        self._store = store
+        self._meters = meters
+        self._publish = publish
+        self._sequences: dict[int, int] = {}
+
+    def write_batch(self, items: Sequence[CellChange]) -> None:
+        """Write flushes one after the other."""
+        for change in items:
+            sequence = self._next(change.shard)
+            intent = Flush(FLOW, change.shard, FlushKind.INTENT, sequence, change.frontier)
+            self._store.record_flush(intent)
+            if change.corrected:
+                self._correct(change.corrected, change.corrections)
+            rows, members = usage_rows(change.cells, self._meters, change.corrections)
+            self._store.insert_usage(rows, members)
+            done = Flush(FLOW, change.shard, FlushKind.DONE, sequence, change.frontier)
+            self._store.record_flush(done)
+            if self._publish is not None:
+                self._publish(rows)
+
+    def _next(self, shard: int) -> int:
+        """Return the next sequence number of a shard's flushes, after those of earlier runs."""
+        if shard not in self._sequences:
+            last = self._store.last_flush(FLOW, shard, FlushKind.INTENT)
+            self._sequences[shard] = 0 if last is None else last.sequence
+        self._sequences[shard] += 1
+        return self._sequences[shard]
+
+    def _correct(self, corrected: frozenset[CellKey], numbers: Mapping[CellKey, int]) -> None:
+        """Write correction numbers before any row that carries them."""
+        record_corrections(self._store, {cell: numbers[cell] for cell in corrected}, self._meters)

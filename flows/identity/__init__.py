@@ -1,0 +1,1 @@
+"""The identity index: the first log position of every event id, exact and durable."""

@@ -1,0 +1,1 @@
+"""The store that the dataflows write, in ClickHouse or its embedded engine."""

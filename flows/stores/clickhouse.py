@@ -1,0 +1,325 @@
+"""The store of the metering flow: raw events, identities, usage and verdicts, in Arrow.
+
+Every insert is on the disk when the call returns, and writing the same rows again changes nothing
+that a read shows. Order matters to those who read while others write: raw rows first, then usage,
+then the flush marker, so that a reader takes raw rows up to the marker only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+import pyarrow as pa
+
+from flows.stores.engine import Engine, among, connect, select
+from flows.stores.migrations import migrate
+from flows.stores.tables import (
+    CELLS,
+    FLUSHES,
+    GENERATIONS,
+    IDENTITIES,
+    STORED_EVENTS,
+    TABLES,
+    Flush,
+    FlushKind,
+    Scope,
+)
+from schemas.event import INSTANT
+
+# What a scoped read compares first.
+IN_SCOPE = "tenant_id = {tenant:String} AND environment_id = {environment:String}"
+# Copies that a lower position displaced are no events any more.
+WITHDRAWN_POSITIONS = "SELECT log_partition, log_offset FROM withdrawn"
+NOT_WITHDRAWN = f"(log_partition, log_offset) NOT IN ({WITHDRAWN_POSITIONS})"
+IN_CELLS = (
+    "(tenant_id, environment_id, event_name, external_customer_id, toStartOfMinute(timestamp)) IN "
+)
+LOG_ORDER = "log_partition, log_offset"
+CELL_ORDER = "meter_id, external_customer_id, window_start, `group`"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which rows a read wants: no customers and no bound mean all; the period is [start, end)."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    customers: Sequence[str] | None = None
+
+
+def open_store(location: str, database: str = "tally") -> "Store":
+    """Open the store at a folder (embedded) or at `http://host:port`, with its tables up to date.
+
+    The embedded engine holds its folder for this process. Raises StoreError.
+    """
+    engine = connect(location)
+    try:
+        engine.use(database)
+        migrate(engine)
+    except BaseException:
+        engine.close()
+        raise
+    return Store(engine)
+
+
+class Store:
+    """A connection with the statements that the flows need; one a thread, all on the same data."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.engine.close()
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        """Append rows to one of `TABLES`, its columns in any order. Raises StoreError."""
+        self.engine.insert(table, rows.select(TABLES[table].names))
+
+    def insert_events(self, events: pa.Table, identities: pa.Table) -> None:
+        """Append accepted copies and the identities they hold.
+
+        in: STORED_EVENTS, IDENTITIES
+        """
+        self.insert("events", events)
+        self.insert("identities", identities)
+
+    def insert_usage(self, rows: pa.Table, members: pa.Table | None = None) -> None:
+        """Append cumulative rows, after the members that are new in their cells.
+
+        in: USAGE, STORED_MEMBERS
+        """
+        if members is not None:
+            self.insert("usage_members", members)
+        self.insert("usage", rows)
+
+    def insert_verdicts(self, rows: pa.Table) -> None:
+        """Append verdicts that are not plainly accepted (in: VERDICTS)."""
+        self.insert("verdicts", rows)
+
+    def insert_skips(self, rows: pa.Table) -> None:
+        """Append events that do not count for a meter, with the reason (in: SKIPS)."""
+        self.insert("skips", rows)
+
+    def insert_dead_letters(self, rows: pa.Table) -> None:
+        """Append malformed records (in: DEAD_LETTERS)."""
+        self.insert("dead_letters", rows)
+
+    def withdraw_events(self, positions: pa.Table) -> None:
+        """Hide copies that turned out not to be the first of their id (in: partition, offset)."""
+        self.insert("withdrawn", positions)
+
+    def read_usage(
+        self,
+        scope: Scope,
+        meter_ids: Sequence[str],
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        customers: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Return the rows of windows that start in [start, end), of each cell the highest version.
+
+        Only rows of each meter's live generation; no bound and no customers mean all of them.
+
+        out: USAGE, ordered by cell
+        """
+        return self._read_cells("usage", scope, meter_ids, Chosen(start, end, customers))
+
+    def read_members(
+        self,
+        scope: Scope,
+        meter_ids: Sequence[str],
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        customers: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Return the members of COUNT_UNIQUE cells, each once, chosen as by `read_usage`.
+
+        out: STORED_MEMBERS, ordered by cell
+        """
+        return self._read_cells("usage_members", scope, meter_ids, Chosen(start, end, customers))
+
+    def read_events(
+        self,
+        scope: Scope,
+        event_names: Sequence[str],
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        customers: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Return the accepted events of some names with a timestamp in [start, end).
+
+        out: STORED_EVENTS, each event once, in the order of the log
+        """
+        conditions, parameters = _conditions("timestamp", Chosen(start, end, customers))
+        named = f"event_name IN {_listed(event_names)}"
+        return self.engine.read(
+            select(
+                STORED_EVENTS,
+                "events FINAL",
+                IN_SCOPE,
+                named,
+                *conditions,
+                NOT_WITHDRAWN,
+                order=LOG_ORDER,
+            ),
+            STORED_EVENTS,
+            _scope(scope) | parameters,
+        )
+
+    def read_events_of_cells(self, cells: pa.Table) -> pa.Table:
+        """Return all accepted events of some minutes in one read, for windows that left memory.
+
+        in:  CELLS; `window_start` is a whole UTC minute
+        out: STORED_EVENTS, each event once, in the order of the log
+        """
+        if not cells.num_rows:
+            return STORED_EVENTS.empty_table()
+        wanted = among(
+            _with_microseconds(cells.select(CELLS.names)),
+            "t String, e String, n String, c String, m Int64",
+            "t, e, n, c, toStartOfMinute(fromUnixTimestamp64Micro(m, 'UTC'))",
+        )
+        return self.engine.read(
+            select(
+                STORED_EVENTS, "events FINAL", IN_CELLS + wanted, NOT_WITHDRAWN, order=LOG_ORDER
+            ),
+            STORED_EVENTS,
+        )
+
+    def first_copies(self, digests: "pa.Array[Any] | pa.ChunkedArray[Any]") -> pa.Table:
+        """Return the first known position of each digest that the store knows.
+
+        in:  binary(16)
+        out: IDENTITIES
+        """
+        if not len(digests):
+            return IDENTITIES.empty_table()
+        # A statement is text. Lookups are for conflicts and questions, not for each event.
+        texts = pa.array([bytes(digest.as_py()).hex() for digest in digests], pa.string())
+        wanted = among(pa.table({"d": texts}), "d String", "toFixedString(unhex(d), 16)")
+        return self.engine.read(
+            select(IDENTITIES, "identities FINAL", "event_digest IN " + wanted), IDENTITIES
+        )
+
+    def read_table(self, table: str, scope: Scope | None = None) -> pa.Table:
+        """Return all rows of one of `TABLES`, each key once, of one scope if the table has scopes.
+
+        For small tables, tests and listings; the order is that of the table's key.
+        """
+        schema = TABLES[table]
+        condition = [IN_SCOPE] if scope else []
+        parameters = _scope(scope) if scope else None
+        return self.engine.read(select(schema, f"{table} FINAL", *condition), schema, parameters)
+
+    def record_flush(self, *flushes: Flush) -> None:
+        """Write how far shards have published, after the rows that it is said of."""
+        self.insert("flushes", pa.Table.from_pylist([_flush_row(f) for f in flushes], FLUSHES))
+
+    def last_flush(self, flow: str, shard: int, kind: FlushKind = FlushKind.DONE) -> Flush | None:
+        """Return the flush of one shard and kind with the highest sequence, if there is one."""
+        rows = self.engine.read(
+            select(
+                FLUSHES,
+                "flushes FINAL",
+                "flow = {flow:String}",
+                "shard = {shard:Int32}",
+                "kind = {kind:String}",
+            ),
+            FLUSHES,
+            {"flow": flow, "shard": shard, "kind": str(kind)},
+        ).to_pylist()
+        return _flush(rows[0]) if rows else None
+
+    def set_generations(self, rows: pa.Table) -> None:
+        """Choose what readers of some meters see (in: GENERATIONS; the highest revision counts)."""
+        self.insert("meter_generations", rows)
+
+    def live_generations(self, scope: Scope) -> dict[str, int]:
+        """Return the live generation of each meter that has been re-metered; others are at 1."""
+        rows = self.engine.read(
+            select(GENERATIONS, "meter_generations FINAL", IN_SCOPE), GENERATIONS, _scope(scope)
+        )
+        return {row["meter_id"]: row["generation"] for row in rows.to_pylist()}
+
+    def _read_cells(
+        self, table: str, scope: Scope, meter_ids: Sequence[str], chosen: Chosen
+    ) -> pa.Table:
+        """Read rows of one of the two tables that are keyed by cell."""
+        schema = TABLES[table]
+        if not meter_ids:
+            return schema.empty_table()
+        live = self.live_generations(scope)
+        generations = pa.array([live.get(meter, 1) for meter in meter_ids], pa.int32())
+        meters = pa.table({"m": pa.array(meter_ids, pa.string()), "g": generations})
+        wanted = f"(meter_id, generation) IN {among(meters, 'm String, g Int32', 'm, g')}"
+        conditions, parameters = _conditions("window_start", chosen)
+        return self.engine.read(
+            select(schema, f"{table} FINAL", IN_SCOPE, wanted, *conditions, order=CELL_ORDER),
+            schema,
+            _scope(scope) | parameters,
+        )
+
+
+def _scope(scope: Scope) -> dict[str, object]:
+    """Return the parameters of IN_SCOPE."""
+    return {"tenant": scope.tenant_id, "environment": scope.environment_id}
+
+
+def _conditions(column: str, chosen: Chosen) -> tuple[list[str], dict[str, object]]:
+    """Return the conditions that choose rows by an instant and by customer, and their parameters.
+
+    Bounds travel as microseconds, since the client would send an aware datetime in seconds.
+    """
+    conditions: list[str] = []
+    parameters: dict[str, object] = {}
+    for name, sign, at in (("start", ">=", chosen.start), ("end", "<", chosen.end)):
+        if at is not None:
+            instant = f"fromUnixTimestamp64Micro({{{name}:Int64}}, 'UTC')"
+            conditions.append(f"{column} {sign} {instant}")
+            parameters[name] = pa.scalar(at, INSTANT).cast(pa.int64()).as_py()
+    if chosen.customers is not None:
+        conditions.append(f"external_customer_id IN {_listed(chosen.customers)}")
+    return conditions, parameters
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """Return texts as the right side of IN, however many there are."""
+    return among(pa.table({"x": pa.array(texts, pa.string())}), "x String", "x")
+
+
+def _with_microseconds(cells: pa.Table) -> pa.Table:
+    """Return CELLS with their instants as numbers of microseconds."""
+    last = cells.num_columns - 1
+    return cells.set_column(last, "window_start", cells.column(last).cast(pa.int64()))
+
+
+def _flush_row(flush: Flush) -> dict[str, object]:
+    """Return a flush as a row of its table."""
+    frontier = sorted(flush.frontier.items())
+    return {
+        "flow": flush.flow,
+        "shard": flush.shard,
+        "kind": str(flush.kind),
+        "sequence": flush.sequence,
+        "partitions": [partition for (partition, _), _ in frontier],
+        "identify_shards": [shard for (_, shard), _ in frontier],
+        "offsets": [offset for _, offset in frontier],
+    }
+
+
+def _flush(row: dict[str, Any]) -> Flush:
+    """Return a row of `flushes` as the record it was."""
+    places = zip(row["partitions"], row["identify_shards"], strict=True)
+    frontier = dict(zip(places, row["offsets"], strict=True))
+    return Flush(row["flow"], row["shard"], FlushKind(row["kind"]), row["sequence"], frontier)

@@ -1,0 +1,19 @@
+"""Dead letters, read back: malformed records with their reasons."""
+
+import pyarrow as pa
+
+from flows.stores.clickhouse import Store
+from flows.stores.engine import selected
+from flows.stores.tables import DEAD_LETTERS
+
+
+def read_dead_letters(store: Store) -> pa.Table:
+    """Return the malformed records, each once, in the order of the log.
+
+    out: DEAD_LETTERS
+    """
+    return store.engine.read(
+        f"SELECT {selected(DEAD_LETTERS)} FROM dead_letters FINAL "
+        "ORDER BY door, log_partition, log_offset",
+        DEAD_LETTERS,
+    )

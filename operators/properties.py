@@ -1,0 +1,156 @@
+"""Properties: from the JSON text of an event to columns of kinds and texts, with every digit kept.
+
+Behind this module nobody looks at JSON again: a property is a kind and a text, and what filters,
+groups and unique counts compare is its canonical text (metering.md 5.2).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from operators.columns import Chunks, Column
+from operators.columns import compute as pc
+from operators.kinds import Kind
+from operators.numbers import by_distinct_text
+from schemas.decimals import plain
+from schemas.number import Number, read_number
+
+__all__ = ["Kind", "Property", "canonical_text", "property_columns", "property_columns_exact"]
+
+_NONE = b""
+_ABSENT = msgspec.Raw(_NONE)
+_TEXT = msgspec.json.Decoder(str)
+
+# The first character of a JSON value tells its kind; no character at all stands for a missing
+# property.
+_KINDS = np.full(256, Kind.NUMBER, np.uint8)
+for _character, _kind in zip(
+    b'nft"[{', (Kind.NULL, Kind.FALSE, Kind.TRUE, Kind.TEXT, Kind.ARRAY, Kind.OBJECT), strict=True
+):
+    _KINDS[_character] = _kind
+_KINDS[0] = Kind.MISSING
+
+# A number that is written as its own canonical text already.
+_CANONICAL = r"^(0|-?[1-9][0-9]{0,19}|-?(0|[1-9][0-9]{0,19})\.[0-9]{0,17}[1-9])$"
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One property of a batch of events.
+
+    kind: uint8, see `Kind`. text: of a text its content, of a number its literal with all digits as
+    sent, else null.
+    """
+
+    kind: Column
+    text: Column
+
+
+def property_columns(properties: Column | Chunks, names: Sequence[str]) -> dict[str, Property]:
+    """Read the named top-level properties of each event.
+
+    in:  properties: the JSON text of one object a row, as decode accepted it; names: dots are
+    literal
+    out: one `Property` a name, with a row for each event; a repeated key counts with its last value
+
+    >>> rows = pa.array(['{"a": 1.50, "a.b": "x"}', "{}"])
+    >>> columns = property_columns(rows, ["a", "a.b"])
+    >>> columns["a"].text.to_pylist(), columns["a.b"].kind.to_pylist()
+    (['1.50', None], [5, 0])
+    """
+    return property_columns_exact(properties, names)
+
+
+def property_columns_exact(
+    properties: Column | Chunks, names: Sequence[str]
+) -> dict[str, Property]:
+    """Read properties by the exact JSON reader: the reference of `property_columns`."""
+    distinct = list(dict.fromkeys(names))
+    if isinstance(properties, pa.ChunkedArray):
+        properties = properties.combine_chunks()
+    # One call reads the whole batch; only the named members are kept, each as its bytes.
+    batch = b"[" + b",".join(pc.cast(properties, pa.binary()).to_pylist()) + b"]"
+    columns = _reader(tuple(distinct))(batch)
+    return {name: _property(column) for name, column in zip(distinct, columns, strict=True)}
+
+
+@lru_cache(maxsize=256)
+def _reader(names: tuple[str, ...]) -> Callable[[bytes], list[list[bytes]]]:
+    """Make a function from a JSON array of objects to one list of raw values a name."""
+    fields = [(f"f{i}", msgspec.Raw, _ABSENT) for i in range(len(names))]
+    renamed = {f"f{i}": name for i, name in enumerate(names)}
+    try:
+        row = msgspec.defstruct("Row", fields, rename=renamed, gc=False)
+    except ValueError:
+        # The reader's records have no member whose name needs escapes; plain mappings do.
+        return _mapping_reader(names)
+    decoder = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
+
+    def read(batch: bytes) -> list[list[bytes]]:
+        rows = decoder.decode(batch)
+        return [[bytes(getattr(each, field)) for each in rows] for field in renamed]
+
+    return read
+
+
+def _mapping_reader(names: tuple[str, ...]) -> Callable[[bytes], list[list[bytes]]]:
+    """Make the function of `_reader` for names of any characters."""
+    decoder = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+
+    def read(batch: bytes) -> list[list[bytes]]:
+        rows = decoder.decode(batch)
+        return [[bytes(each.get(name, _NONE)) for each in rows] for name in names]
+
+    return read
+
+
+def _property(raw: list[bytes]) -> Property:
+    """Turn the bytes of one property, empty where it is missing, into its kinds and texts."""
+    firsts = np.frombuffer(b"".join(value[:1] or b"\0" for value in raw), np.uint8)
+    kinds = _KINDS[firsts]
+    literals = pa.array(raw, pa.binary()).cast(pa.string())
+    quoted = pa.array(kinds == Kind.TEXT)
+    bare = pc.utf8_slice_codeunits(literals, 1, -1)
+    text = pc.if_else(quoted, bare, literals)
+    text = pc.if_else(pa.array((kinds == Kind.TEXT) | (kinds == Kind.NUMBER)), text, None)
+    escaped = pc.and_(quoted, pc.match_substring(literals, "\\"))
+    if pc.any(escaped).as_py():
+        # Only texts with escapes in them are decoded one by one.
+        decoded = [_TEXT.decode(value) for value in pc.filter(literals, escaped).to_pylist()]
+        text = pc.replace_with_mask(text, escaped, pa.array(decoded, pa.string()))
+    return Property(pa.array(kinds), text)
+
+
+def canonical_text(kinds: Column, texts: Column) -> Column:
+    """Return what filters, groups and unique counts compare, null where none (metering.md 5.2).
+
+    A text is itself; a number is its value in plain digits; then true and false. Null, arrays,
+    objects, numbers out of range and missing properties have none.
+
+    >>> kinds = pa.array([Kind.NUMBER, Kind.TEXT, Kind.TRUE, Kind.NULL], pa.uint8())
+    >>> canonical_text(kinds, pa.array(["1.0", "1.0", None, None])).to_pylist()
+    ['1', '1.0', 'true', None]
+    """
+    number = pc.equal(kinds, Kind.NUMBER)
+    hard = pc.and_not(
+        number, pc.fill_null(pc.match_substring_regex(texts, _CANONICAL), fill_value=False)
+    )
+    if pc.any(hard).as_py():
+        texts = pc.replace_with_mask(texts, hard, by_distinct_text(pc.filter(texts, hard), _plain))
+    truth = pc.or_(pc.equal(kinds, Kind.TRUE), pc.equal(kinds, Kind.FALSE))
+    if pc.any(truth).as_py():
+        word = pc.if_else(pc.equal(kinds, Kind.TRUE), "true", "false")
+        texts = pc.if_else(truth, word, texts)
+    return texts
+
+
+def _plain(literals: list[str]) -> Column:
+    """Write distinct numbers in plain digits; null where the number is out of range."""
+    numbers = [read_number(literal) for literal in literals]
+    return pa.array(
+        [plain(n.value) if isinstance(n, Number) else None for n in numbers], pa.string()
+    )

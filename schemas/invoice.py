@@ -1,0 +1,169 @@
+"""Invoices: their lines, their amounts, and the table of their states (billing.md 8 and 15)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from schemas.errors import InvalidOperation
+from schemas.ids import CustomerId, InvoiceId, InvoiceLineId, SubscriptionId, SubscriptionLineId
+from schemas.period import Interval
+from schemas.price import PriceType
+
+
+class InvoiceType(StrEnum):
+    """What an invoice is for; CREDIT buys credits and is never settled from wallets."""
+
+    SUBSCRIPTION = "SUBSCRIPTION"
+    ONE_OFF = "ONE_OFF"
+    CREDIT = "CREDIT"
+
+
+class InvoiceKind(StrEnum):
+    """Which windows an invoice of a subscription bills."""
+
+    OPENING = "opening"
+    RENEWAL = "renewal"
+    FINAL = "final"
+    PREVIEW = "preview"
+
+
+class BillingReason(StrEnum):
+    """Why an invoice was made."""
+
+    SUBSCRIPTION_CREATE = "SUBSCRIPTION_CREATE"
+    SUBSCRIPTION_TRIAL_END = "SUBSCRIPTION_TRIAL_END"
+    SUBSCRIPTION_CYCLE = "SUBSCRIPTION_CYCLE"
+    PRORATION = "PRORATION"
+
+
+class Role(StrEnum):
+    """What a line is on its invoice."""
+
+    USAGE = "usage"
+    FIXED = "fixed"
+    OVERAGE = "overage"
+    TRUE_UP = "true_up"
+    ADJUSTMENT = "adjustment"
+
+
+class PaymentStatus(StrEnum):
+    """How far an invoice is paid: a function of its payments (wallets-alerts.md 14)."""
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    SUCCEEDED = "SUCCEEDED"
+    OVERPAID = "OVERPAID"
+    FAILED = "FAILED"
+    REFUNDED = "REFUNDED"
+    PARTIALLY_REFUNDED = "PARTIALLY_REFUNDED"
+
+
+class InvoiceStatus(StrEnum):
+    """Where an invoice is in its life."""
+
+    DRAFT = "DRAFT"
+    FINALIZED = "FINALIZED"
+    SKIPPED = "SKIPPED"
+    VOIDED = "VOIDED"
+
+
+class InvoiceAction(StrEnum):
+    """What can happen to an invoice."""
+
+    COMPUTE = "compute"
+    FINALIZE = "finalize"
+    SKIP = "skip"
+    VOID = "void"
+
+
+# The whole state machine (billing.md 15.2). What is not in this table cannot happen.
+TRANSITIONS = {
+    (InvoiceStatus.DRAFT, InvoiceAction.COMPUTE): InvoiceStatus.DRAFT,
+    (InvoiceStatus.DRAFT, InvoiceAction.FINALIZE): InvoiceStatus.FINALIZED,
+    (InvoiceStatus.DRAFT, InvoiceAction.SKIP): InvoiceStatus.SKIPPED,
+    (InvoiceStatus.DRAFT, InvoiceAction.VOID): InvoiceStatus.VOIDED,
+    (InvoiceStatus.FINALIZED, InvoiceAction.VOID): InvoiceStatus.VOIDED,
+    (InvoiceStatus.SKIPPED, InvoiceAction.VOID): InvoiceStatus.VOIDED,
+}
+
+
+def after(status: InvoiceStatus, action: InvoiceAction) -> InvoiceStatus:
+    """Return the status that an action leads to; any other pair raises InvalidOperation.
+
+    >>> after(InvoiceStatus.DRAFT, InvoiceAction.FINALIZE).value
+    'FINALIZED'
+    """
+    try:
+        return TRANSITIONS[status, action]
+    except KeyError:
+        raise InvalidOperation(f"cannot {action} an invoice that is {status}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class CreditOnLine:
+    """What one wallet gave for a line."""
+
+    wallet_id: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """A line: what was priced, for which time, and how its amount came about.
+
+    `amount` is settled. `explanation` is data enough to compute it again (billing.md 18).
+    """
+
+    id: InvoiceLineId
+    subscription_line_id: SubscriptionLineId
+    chain_id: SubscriptionLineId
+    role: Role
+    price_id: str
+    price_type: PriceType
+    display_name: str
+    quantity: Decimal
+    amount: Decimal
+    period: Interval
+    explanation: Mapping[str, object]
+    covered_quantity: Decimal = Decimal(0)
+    meter_id: str | None = None
+    line_discount: Decimal = Decimal(0)
+    invoice_discount: Decimal = Decimal(0)
+    credits: tuple[CreditOnLine, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """An invoice with its amounts, each a sum of settled parts (billing.md 15.1).
+
+    `dated_at` is its invoice date, `finalize_at` the instant from which it may be finalized, and
+    `version` grows with every change, so that a writer who has read an older one is refused.
+    """
+
+    id: InvoiceId
+    customer_id: CustomerId
+    subscription_id: SubscriptionId
+    kind: InvoiceKind
+    billing_reason: BillingReason
+    currency: str
+    period: Interval
+    dated_at: datetime
+    finalize_at: datetime
+    lines: tuple[InvoiceLine, ...]
+    subtotal: Decimal
+    total: Decimal
+    invoice_type: InvoiceType = InvoiceType.SUBSCRIPTION
+    status: InvoiceStatus = InvoiceStatus.DRAFT
+    payment_status: PaymentStatus = PaymentStatus.PENDING
+    total_discount: Decimal = Decimal(0)
+    total_prepaid_credits_applied: Decimal = Decimal(0)
+    total_tax: Decimal = Decimal(0)
+    carried_credit: Decimal = Decimal(0)
+    amount_paid: Decimal = Decimal(0)
+    amount_remaining: Decimal = Decimal(0)
+    computed_at: datetime | None = None
+    finalized_at: datetime | None = None
+    version: int = 1

@@ -1,0 +1,178 @@
+"""Subscriptions: what a customer has agreed to, as records that billing reads.
+
+A feature is what a plan grants, an entitlement how much of it, a line one priced item of a
+subscription. The meaning of each is in billing.md 7 (lines), 5 (periods) and 12 (entitlements).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from schemas.ids import (
+    CustomerId,
+    EntitlementId,
+    FeatureId,
+    PlanId,
+    SubscriptionId,
+    SubscriptionLineId,
+)
+from schemas.meter import Meter
+from schemas.price import BillingPeriod, Price
+
+
+class FeatureType(StrEnum):
+    """What a feature grants; only metered ones touch money."""
+
+    METERED = "metered"
+    BOOLEAN = "boolean"
+    STATIC = "static"
+    CONFIG = "config"
+
+
+class BillingCycle(StrEnum):
+    """Whether periods follow the start of the subscription or the calendar."""
+
+    ANNIVERSARY = "anniversary"
+    CALENDAR = "calendar"
+
+
+class ProrationBehavior(StrEnum):
+    """Whether parts of periods are charged in part."""
+
+    CREATE_PRORATIONS = "create_prorations"
+    NONE = "none"
+
+
+class ProrationStrategy(StrEnum):
+    """In what a part of a period is measured (setting subscription_config.proration_strategy)."""
+
+    SECOND_BASED = "second_based"
+    DAY_BASED = "day_based"
+
+
+class ResetPeriod(StrEnum):
+    """When an allowance starts anew, in rising length."""
+
+    DAILY = "DAILY"
+    WEEKLY = "WEEKLY"
+    MONTHLY = "MONTHLY"
+    QUARTERLY = "QUARTERLY"
+    HALF_YEARLY = "HALF_YEARLY"
+    ANNUAL = "ANNUAL"
+    NEVER = "NEVER"
+
+
+class SubscriptionStatus(StrEnum):
+    """Where a subscription is in its life; cancelled is final."""
+
+    DRAFT = "draft"
+    INCOMPLETE = "incomplete"
+    TRIALING = "trialing"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What a plan grants; a metered one is counted by its meter."""
+
+    id: FeatureId
+    name: str
+    type: FeatureType
+    lookup_key: str = ""
+    meter_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """How much of a feature is included; a `usage_limit` of None is unlimited.
+
+    `usage_reset_period` None means the billing period. It holds from the start of its subscription
+    to the end, or within the dates that an add-on gave it.
+    """
+
+    id: EntitlementId
+    feature_id: FeatureId
+    feature_type: FeatureType = FeatureType.METERED
+    meter_id: str | None = None
+    is_enabled: bool = True
+    usage_limit: int | None = None
+    usage_reset_period: ResetPeriod | None = None
+    is_soft_limit: bool = False
+    static_value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan: its prices, and what it includes. `meters` holds those that its prices count."""
+
+    id: PlanId
+    name: str
+    lookup_key: str = ""
+    prices: tuple[Price, ...] = ()
+    entitlements: tuple[Entitlement, ...] = ()
+    meters: Mapping[str, Meter] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionLine:
+    """A priced item of a subscription, in force in [start_date, end_date).
+
+    `chain_id` is the first line of the versions that replace each other; the chain keeps its
+    ladder, its allowance and its own grid, which is anchored at `chain_start`.
+    """
+
+    id: SubscriptionLineId
+    chain_id: SubscriptionLineId
+    price: Price
+    display_name: str
+    start_date: datetime
+    chain_start: datetime
+    end_date: datetime | None = None
+    quantity: Decimal = Decimal(0)
+    meter: Meter | None = None
+    replaces: SubscriptionLineId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a customer has agreed to; periods are cut in its own time zone.
+
+    `trial_end` is where billing begins, if there is a trial. `cancelled_at` ends it at once,
+    `end_date` as agreed; `ends_at` is the earlier of the two.
+    """
+
+    id: SubscriptionId
+    customer_id: CustomerId
+    external_customer_id: str
+    currency: str
+    start_date: datetime
+    billing_period: BillingPeriod = BillingPeriod.MONTHLY
+    billing_period_count: int = 1
+    billing_cycle: BillingCycle = BillingCycle.ANNIVERSARY
+    billing_anchor: datetime | None = None
+    end_date: datetime | None = None
+    cancelled_at: datetime | None = None
+    trial_end: datetime | None = None
+    timezone: str = "UTC"
+    proration_behavior: ProrationBehavior = ProrationBehavior.NONE
+    proration_strategy: ProrationStrategy = ProrationStrategy.SECOND_BASED
+    status: SubscriptionStatus = SubscriptionStatus.ACTIVE
+    lookup_key: str = ""
+    plan_id: PlanId | None = None
+    lines: tuple[SubscriptionLine, ...] = ()
+    entitlements: tuple[Entitlement, ...] = ()
+
+    @property
+    def starts_at(self) -> datetime:
+        """Return where billing begins: the start, or the end of the trial."""
+        return self.trial_end or self.start_date
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """Return where it ends, None while that is open."""
+        ends = [end for end in (self.end_date, self.cancelled_at) if end is not None]
+        return min(ends, default=None)

@@ -1,0 +1,73 @@
+"""Adapters for alerts.json: levels, settings, the names of webhooks, and the story of a stream."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from billing.alerts import SettingsKind, check_settings, event_name, level, observe, watched
+from schemas.alert import AlertSettings, AlertSettingsRequest, AlertState, AlertStream, AlertType
+from schemas.errors import Refused, ValidationFailed
+from schemas.ids import AlertStreamId
+
+FILES = ("alerts.json",)
+
+Body = Mapping[str, Any]
+Answer = dict[str, Any]
+
+
+def settings_of(body: Body) -> AlertSettings:
+    """Read settings through the door; what it cannot read is refused."""
+    try:
+        return AlertSettingsRequest.model_validate(body).settings()
+    except ValueError as error:
+        raise ValidationFailed(str(error)) from error
+
+
+def _alert_state(body: Body) -> Answer:
+    return {"state": level(settings_of(body["settings"]), Decimal(body["value"]))}
+
+
+def _alert_validate(body: Body) -> Answer:
+    try:
+        check_settings(settings_of(body["settings"]), SettingsKind(body["kind"]))
+    except Refused as refused:
+        return {"error": refused.code}
+    return {"error": None}
+
+
+def _alert_event(body: Body) -> Answer:
+    return {"event": event_name(AlertType(body["alert_type"]), AlertState(body["to"]))}
+
+
+def _alert_sequence(body: Body) -> Answer:
+    settings = settings_of(body["settings"])
+    rate = Decimal(body["conversion_rate"])
+    stream = AlertStream(
+        AlertStreamId("stream"), AlertType(body["alert_type"]), "wallet", "wallet", "customer"
+    )
+    answers = []
+    for step in body["steps"]:
+        if step["settings"] is not None:
+            settings = settings_of(step["settings"])
+        value = watched(settings, Decimal(step["value"]), rate)
+        at = datetime.fromisoformat(step["at"])
+        stream, alert = observe(stream, settings, value, at, period=step["period"])
+        again, silent = observe(stream, settings, value, at, period=step["period"])
+        assert (again, silent) == (stream, None), "the same observation twice tells nothing more"
+        told = alert is not None and alert.event is not None
+        answers.append(
+            {
+                "state": stream.state,
+                "alert": {"status": alert.status, "event": alert.event} if alert and told else None,
+            }
+        )
+    return {"steps": answers}
+
+
+OPS = {
+    "alert_state": _alert_state,
+    "alert_validate": _alert_validate,
+    "alert_event": _alert_event,
+    "alert_sequence": _alert_sequence,
+}
