@@ -4,7 +4,7 @@ Entering a level is immediate, leaving it waits for the band of the hysteresis. 
 value again changes nothing, so replaying usage emits nothing (wallets-alerts.md 11).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -204,11 +204,10 @@ def observe(
     afterwards. The version grows with every change, the silent ones included; a repeated
     observation returns the stream that was passed in.
     """
-    settings_off = not settings.alert_enabled
-    if (settings_off or period != stream.period) and stream.state is not AlertState.OK:
-        stream = replace(stream, state=AlertState.OK, version=stream.version + 1)
-    if period != stream.period:
-        stream = replace(stream, period=period)
+    silenced = not settings.alert_enabled and stream.state is not AlertState.OK
+    if silenced or period != stream.period:
+        version = stream.version + 1
+        stream = replace(stream, state=AlertState.OK, period=period, version=version)
     state = next_state(settings, stream.state, value)
     if state is stream.state:
         return stream, None
@@ -228,8 +227,3 @@ def observe(
         settings=settings,
         at=at,
     )
-
-
-def told(alerts: Iterable[Alert]) -> tuple[Alert, ...]:
-    """Return the alerts that are sent: those whose change has a webhook."""
-    return tuple(alert for alert in alerts if alert.event is not None)

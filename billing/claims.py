@@ -6,15 +6,16 @@ ledger writes arrive does not matter (wallets-alerts.md 9).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from billing.balances import Claim, ClaimState
 from billing.charging import Charging
 from billing.drafting import draft, invoice_id, net_lines, service_key
-from billing.ports import UsageReader
+from billing.ports import Stores, UsageReader
 from billing.services import Window, as_known, open_services, windows
 from billing.settlement import NetLine
-from schemas.ids import InvoiceId
+from schemas.ids import CustomerId, InvoiceId
 from schemas.invoice import Invoice, InvoiceStatus
 from schemas.money import total
 from schemas.subscription import Subscription
@@ -51,6 +52,28 @@ def unfinalized_end(
         if window.arrear is not None
     ]
     return min(ends, default=None)
+
+
+def customer_unfinalized_end(
+    stores: Stores,
+    customer_id: CustomerId,
+    currency: str,
+    at: datetime,
+    *,
+    leaving_out: InvoiceId | None = None,
+) -> datetime | None:
+    """Return the earliest end of a customer's ended periods that are not finalized, None if none.
+
+    `leaving_out` is an invoice that is being finalized now.
+    """
+    subscriptions = stores.subscriptions_of(customer_id)
+    invoices = {
+        invoice.id: invoice for each in subscriptions for invoice in stores.invoices_of(each.id)
+    }
+    if leaving_out in invoices:
+        done = replace(invoices[leaving_out], status=InvoiceStatus.FINALIZED)
+        invoices[leaving_out] = done
+    return unfinalized_end(subscriptions, invoices, currency, at)
 
 
 def claims_of(

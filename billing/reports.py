@@ -10,7 +10,7 @@ from billing.explanation import instant
 from schemas.alert import Alert
 from schemas.decimals import plain
 from schemas.invoice import Invoice, InvoiceLine
-from schemas.wallet import Entry, Wallet
+from schemas.wallet import Wallet
 
 Shown = dict[str, object]
 
@@ -35,8 +35,6 @@ def invoice_as_json(
     return {
         "customer": customers.get(invoice.customer_id, invoice.customer_id),
         "subscription": subscriptions.get(invoice.subscription_id, invoice.subscription_id),
-        "invoice_status": invoice.status.value,
-        "billing_reason": invoice.billing_reason.value,
         "period_start": instant(invoice.period.start),
         "period_end": instant(invoice.period.end),
         "currency": invoice.currency,
@@ -45,8 +43,6 @@ def invoice_as_json(
         "total_prepaid_credits_applied": plain(invoice.total_prepaid_credits_applied),
         "total_tax": plain(invoice.total_tax),
         "total": plain(invoice.total),
-        "amount_paid": plain(invoice.amount_paid),
-        "amount_remaining": plain(invoice.amount_remaining),
         "lines": [line_as_json(line) for line in invoice.lines],
     }
 
@@ -56,34 +52,18 @@ def wallet_as_json(wallet: Wallet, ongoing: Ongoing, customers: Mapping[str, str
     return {
         "customer": customers.get(wallet.customer_id, wallet.customer_id),
         "currency": wallet.currency,
-        "wallet_type": wallet.wallet_type.value,
         "balance": plain(ongoing.balance),
         "ongoing_balance": plain(ongoing.real_time_balance),
     }
 
 
 def alert_as_json(alert: Alert, customers: Mapping[str, str]) -> Shown:
-    """Return an alert: which number reached which level, when, and at what value."""
+    """Return an alert: which number reached which level, and when."""
     return {
         "customer": customers.get(alert.customer_id, alert.customer_id),
         "type": alert.alert_type.value,
         "level": alert.status.value,
         "at": instant(alert.at),
-        "previous_level": alert.previous.value,
-        "value": plain(alert.value),
-        "event": alert.event,
-    }
-
-
-def entry_as_json(entry: Entry, wallet: Wallet, customers: Mapping[str, str]) -> Shown:
-    """Return a ledger entry, as wallet debits are shown."""
-    return {
-        "customer": customers.get(wallet.customer_id, wallet.customer_id),
-        "currency": wallet.currency,
-        "reason": entry.reason.value,
-        "credits": plain(entry.credits),
-        "amount": plain(entry.amount),
-        "at": instant(entry.created_at),
     }
 
 
@@ -101,5 +81,11 @@ def line_fact(invoice: Invoice, line: InvoiceLine, customer: str) -> Shown:
 
 def alert_fact(alert: Alert, customer: str) -> Shown:
     """Return an alert as it leaves on the topic `alerts`."""
-    shown = alert_as_json(alert, {alert.customer_id: customer})
-    return {"entity_type": alert.entity_type, "entity_id": alert.entity_id, **shown}
+    return {
+        "entity_type": alert.entity_type,
+        "entity_id": alert.entity_id,
+        **alert_as_json(alert, {alert.customer_id: customer}),
+        "previous_level": alert.previous.value,
+        "value": plain(alert.value),
+        "event": alert.event,
+    }

@@ -33,6 +33,16 @@ DAY = timedelta(days=1)
 class Metered(Protocol):
     """What was metered: the stored rows of each meter, and the pairs that an edge cuts out."""
 
+    @property
+    def first_event_at(self) -> datetime | None:
+        """Return the earliest timestamp of an accepted event."""
+        ...
+
+    @property
+    def last_event_at(self) -> datetime | None:
+        """Return the latest timestamp of an accepted event."""
+        ...
+
     def usage(self, meter: Meter) -> Partials:
         """Return all stored rows of a meter."""
         ...

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
+from billing.wallets import WalletOpening
 from flows.catalog_accounts import (
-    WalletOpening,
     resolve_customers,
     resolve_subscriptions,
     resolve_wallets,

@@ -1,12 +1,11 @@
 """Customers, subscriptions and wallets of a catalog file: checked and joined by derived ids."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from billing.ledger import TopUp, top_up
+from billing.ledger import top_up
 from billing.subscribing import cancel, subscribe
-from billing.wallets import open_wallet, top_up_of
+from billing.wallets import TopUpAt, WalletOpening, open_wallet, top_up_of
 from flows.catalog_names import Findings, Names, identity
 from schemas.catalog import CatalogCancellation, CatalogFile, CatalogSubscription, CatalogWallet
 from schemas.customer import Customer
@@ -20,25 +19,6 @@ from schemas.zones import zone
 
 # A wallet without any date of its own exists from here on.
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class TopUpAt:
-    """Credits that come into a wallet, and when."""
-
-    at: datetime
-    request: TopUp
-
-
-@dataclass(frozen=True, slots=True)
-class WalletOpening:
-    """A wallet as it is opened at an instant, and what comes into it later, in order."""
-
-    id: WalletId
-    customer_id: CustomerId
-    at: datetime
-    request: WalletRequest
-    top_ups: tuple[TopUpAt, ...]
 
 
 def resolve_customers(file: CatalogFile, found: Findings) -> Names[Customer]:

@@ -50,7 +50,7 @@ class Settings:
     flush_milliseconds: int = 500
     epoch_milliseconds: int = 1000
     lateness_seconds: int = 60
-    shards: int = 16
+    shards: int = 4
     event_bytes_max: int = 1_000_000
 
     def __post_init__(self) -> None:

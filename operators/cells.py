@@ -20,6 +20,7 @@ from schemas.decimals import WIDE
 from schemas.meter import AggregationType, Meter, ResetUsage, WindowSize
 from schemas.period import Interval
 from schemas.usage import PARTIAL_COLUMNS
+from schemas.zones import zone
 
 # One digit less than a moment may have, so that Arrow can name the type of a sum of two.
 ADDEND = pa.decimal256(75, 18)
@@ -70,7 +71,15 @@ def scope_of(
     """Return what a question cuts time into.
 
     With `days`, the UTC days that hold usage, windows that touch none of them are not worked out.
+    Raises ValidationFailed (reason `unknown_timezone`), also where no window needs a zone.
+
+    >>> from schemas.meter import Aggregation
+    >>> meter = Meter("m", "t", "e", "Calls", "call", Aggregation(AggregationType.COUNT))
+    >>> scope = scope_of(meter, Interval(instant(0), instant(DAY)), window=WindowSize.HALF_DAY)
+    >>> (scope.spans * 2 // DAY).tolist(), scope.buckets is None
+    ([0, 1, 2], True)
     """
+    zone(timezone or "UTC")
     start, end = whole(period.start), whole(period.end)
 
     def grid(size: WindowSize) -> Microseconds:
@@ -103,13 +112,23 @@ def cut_minutes(
 
     Few ever: the two ends of a period, edges at an anchor with seconds, Africa/Monrovia before
     1972. Source: metering.md 11.
+
+    >>> from schemas.meter import Aggregation
+    >>> meter = Meter("m", "t", "e", "Calls", "call", Aggregation(AggregationType.COUNT))
+    >>> [at.minute for at in cut_minutes(meter, Interval(instant(0), instant(90_000_000)))]
+    [1]
     """
     scope = scope_of(meter, period, window=window, timezone=timezone, anchor=anchor)
     return [instant(int(at)) for at in scope.cut_minutes()]
 
 
 def days_with(usage: Usage) -> Microseconds:
-    """Return the UTC days that hold usage, counted from 1970."""
+    """Return the UTC days that hold usage, counted from 1970.
+
+    >>> from schemas.usage import PAIRS
+    >>> days_with(Usage(None, PAIRS.empty_table())).tolist()
+    []
+    """
     found = [np.array([], dtype=np.int64)]
     if usage.rows is not None:
         found.append(days_of(usage.rows.table["window_start"]))
@@ -125,6 +144,13 @@ def cells(meter: Meter, usage: Usage, scope: Scope, by: Sequence[str]) -> pa.Tab
          `bucket` (an index), `group`, and the partial columns; `moment` counts from the start of
          the period; for COUNT_UNIQUE `members`, how many there are, in a running total how many
          are new.
+
+    >>> from schemas.meter import Aggregation
+    >>> from schemas.usage import PAIRS
+    >>> meter = Meter("m", "t", "e", "Calls", "call", Aggregation(AggregationType.COUNT))
+    >>> scope = scope_of(meter, Interval(instant(0), instant(DAY)))
+    >>> cells(meter, Usage(None, PAIRS.empty_table()), scope, ["group"]).column_names
+    ['group', 'span', 'counted']
     """
     kind = meter.aggregation.type
     columns = PARTIAL_COLUMNS[kind]

@@ -37,6 +37,12 @@ def signed(aggregation: Aggregation, cells: pa.Table, scope: Scope) -> Column:
 
     in:  `span`, the partial columns, and for running levels `level`, what was there before the span
     out: decimal256(76, 18)
+
+    >>> import numpy as np
+    >>> cells = pa.table({"span": [0], "counted": [3], "sum": pa.array([Decimal(2)], WIDE)})
+    >>> scope = Scope(0, 60_000_000, np.array([0, 60_000_000]), None, running=False)
+    >>> signed(Aggregation(AggregationType.AVG, "v"), cells, scope)[0].as_py()
+    Decimal('0.666666666666666667')
     """
     kind = aggregation.type
     quotients: Iterable[Decimal]
@@ -97,6 +103,10 @@ def run(
     out: the same columns, none before the period, and for WEIGHTED_SUM `level`
 
     A loop over cells, not over events: there are as many as the answer has windows.
+
+    >>> cells = pa.table({"span": [-1, 1], "counted": [4, 1]})
+    >>> run(Aggregation(AggregationType.COUNT), cells, (), None).to_pylist()
+    [{'span': 1, 'counted': 5}]
     """
     weighted = aggregation.type is AggregationType.WEIGHTED_SUM
     names = [name for name in cells.column_names if name not in {*by, "span"}]

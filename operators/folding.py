@@ -80,6 +80,11 @@ def fold(table: pa.Table, keys: Sequence[str], columns: Sequence[str]) -> pa.Tab
 
     in:  the keys and `columns`, names of partial columns; sums as narrow as values or wide
     out: the keys, then `columns`; sums wide; one row a key, in no promised order
+
+    >>> sums = pa.array([Decimal(1), Decimal(2)], VALUE)
+    >>> rows = pa.table({"key": ["a", "a"], "counted": [1, 1], "sum": sums})
+    >>> fold(rows, ["key"], ["counted", "sum"]).to_pylist()
+    [{'key': 'a', 'counted': 2, 'sum': Decimal('3.000000000000000000')}]
     """
     grouped = _grouping(table, keys)
     summed = [name for name in columns if name in RULES]

@@ -36,6 +36,10 @@ def with_groups(
 
     in:  PAIRS; EVENTS that hold all of their ids, each once; `columns` of the events by property
     out: PAIRS and the columns `source` and `properties.NAME` that were asked for
+
+    >>> events = pa.table({"event_id": ["a", "b"], "source": ["api", ""]})
+    >>> with_groups(pa.table({"event_id": ["b"]}), events, {}, ["source"]).to_pylist()
+    [{'event_id': 'b', 'source': ''}]
     """
     rows = pc.index_in(pairs["event_id"], value_set=events["event_id"].combine_chunks())
     for name in group_by:

@@ -38,6 +38,9 @@ _LOOKED_AT = ["external_customer_id", "timestamp", "event_id", SOURCE, "properti
 _CARRIED = ["external_customer_id", "timestamp", "event_id"]
 _SCOPE = ("tenant_id", "environment_id")
 
+# Up to so many properties are read of every event that any meter wants.
+_TOGETHER_MAX = 8
+
 _Rows = TypeVar("_Rows", pa.Table, Column)
 
 
@@ -154,10 +157,7 @@ def match(meters: Sequence[Meter], events: pa.Table) -> Matched:
     """
     found = [Pairs(PAIRS.empty_table(), SKIPPED.empty_table(), 0)]
     matched = np.zeros(events.num_rows, np.bool_)
-    for asked, rows in _by_name(meters, events):
-        batch = events.select(_LOOKED_AT).take(pa.array(rows)).combine_chunks()
-        columns = property_columns(_flat(batch["properties"]), properties_of(asked))
-        readings = _Readings(batch, columns)
+    for asked, rows, readings in _readings(meters, events):
         for meter in asked:
             passing = _passing(meter.filters, readings) if meter.filters else None
             found.append(_paired(meter, readings, passing))
@@ -168,6 +168,33 @@ def match(meters: Sequence[Meter], events: pa.Table) -> Matched:
         unmatched=pa.array(~matched),
         rounded=sum(pairs.rounded for pairs in found),
     )
+
+
+def _readings(
+    meters: Sequence[Meter], events: pa.Table
+) -> Iterator[tuple[list[Meter], np.ndarray, _Readings]]:
+    """Yield the meters of each name with its rows and what they read there.
+
+    A call of the reader costs as much as thousands of rows, so names whose meters look at the same
+    properties are read together, and all of them where these are few in all.
+    """
+    groups: dict[tuple[str, ...], list[tuple[list[Meter], np.ndarray]]] = {}
+    names = properties_of(meters)
+    for asked, rows in _by_name(meters, events):
+        wanted = names if len(names) <= _TOGETHER_MAX else sorted(properties_of(asked))
+        groups.setdefault(tuple(wanted), []).append((asked, rows))
+    for wanted, group in groups.items():
+        every = np.concatenate([rows for _, rows in group])
+        batch = events.select(_LOOKED_AT).take(pa.array(every)).combine_chunks()
+        columns = property_columns(_flat(batch["properties"]), wanted)
+        start = 0
+        for asked, rows in group:
+            part = {
+                name: Property(each.kind.slice(start, rows.size), each.text.slice(start, rows.size))
+                for name, each in columns.items()
+            }
+            yield asked, rows, _Readings(batch.slice(start, rows.size), part)
+            start += rows.size
 
 
 def _by_name(meters: Sequence[Meter], events: pa.Table) -> Iterator[tuple[list[Meter], np.ndarray]]:
@@ -184,7 +211,7 @@ def _by_name(meters: Sequence[Meter], events: pa.Table) -> Iterator[tuple[list[M
         codes = codes * len(words[-1]) + encoded.indices.to_numpy()
     order = np.argsort(codes, kind="stable")
     found, starts = np.unique(codes[order], return_index=True)
-    for code, rows in zip(found, np.split(order, starts[1:]), strict=True):
+    for code, rows in zip(found, np.split(order, starts)[1:], strict=True):
         scope, event_name = divmod(int(code), len(words[2]))
         tenant, environment = divmod(scope, len(words[1]))
         asked = wanted.get((words[0][tenant], words[1][environment], words[2][event_name]))

@@ -63,6 +63,10 @@ def lift(aggregation_type: str, pairs: pa.Table) -> pa.Table:
     in:  PAIRS, perhaps with more columns
     out: the columns of `pairs`, window_start, and the partial columns of the type. Sums are still
          as narrow as the values: `fold` widens them where it must.
+
+    >>> from schemas.usage import PAIRS
+    >>> lift("SUM", PAIRS.empty_table()).column_names[-3:]
+    ['window_start', 'counted', 'sum']
     """
     starts = base_window_starts(pairs["timestamp"])
     lifted: dict[str, Callable[[], Column]] = {

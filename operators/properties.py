@@ -16,6 +16,7 @@ from operators.columns import Chunks, Column
 from operators.columns import compute as pc
 from operators.kinds import Kind
 from operators.numbers import by_distinct_text
+from operators.plain_properties import first_bytes, hard_rows, raw_values, readable
 from schemas.decimals import plain
 from schemas.number import Number, read_number
 
@@ -62,7 +63,19 @@ def property_columns(properties: Column | Chunks, names: Sequence[str]) -> dict[
     >>> columns["a"].text.to_pylist(), columns["a.b"].kind.to_pylist()
     (['1.50', None], [5, 0])
     """
-    return property_columns_exact(properties, names)
+    distinct = list(dict.fromkeys(names))
+    rows = properties.combine_chunks() if isinstance(properties, pa.ChunkedArray) else properties
+    if not len(rows) or not distinct or not all(readable(name) for name in distinct):
+        return property_columns_exact(rows, distinct)
+    raw = raw_values(rows, distinct)
+    hard = hard_rows(rows)
+    if hard.true_count:
+        exact = _exact_raw(pc.filter(rows, hard), distinct)
+        raw = [
+            pc.replace_with_mask(quick, hard, slow)
+            for quick, slow in zip(raw, exact, strict=True)
+        ]
+    return {name: _property(column) for name, column in zip(distinct, raw, strict=True)}
 
 
 def property_columns_exact(
@@ -72,10 +85,17 @@ def property_columns_exact(
     distinct = list(dict.fromkeys(names))
     if isinstance(properties, pa.ChunkedArray):
         properties = properties.combine_chunks()
+    raw = _exact_raw(properties, distinct)
+    return {name: _property(column) for name, column in zip(distinct, raw, strict=True)}
+
+
+def _exact_raw(properties: Column, names: Sequence[str]) -> list[Column]:
+    """Return the raw JSON of the named properties by the exact reader, null where one is missing."""
     # One call reads the whole batch; only the named members are kept, each as its bytes.
     batch = b"[" + b",".join(pc.cast(properties, pa.binary()).to_pylist()) + b"]"
-    columns = _reader(tuple(distinct))(batch)
-    return {name: _property(column) for name, column in zip(distinct, columns, strict=True)}
+    columns = _reader(tuple(names))(batch)
+    found = [pa.array(column, pa.binary()).cast(pa.string()) for column in columns]
+    return [pc.if_else(pc.equal(column, ""), None, column) for column in found]
 
 
 @lru_cache(maxsize=256)
@@ -88,7 +108,7 @@ def _reader(names: tuple[str, ...]) -> Callable[[bytes], list[list[bytes]]]:
     except ValueError:
         # The reader's records have no member whose name needs escapes; plain mappings do.
         return _mapping_reader(names)
-    decoder = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
+    decoder = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # the record is made at run time
 
     def read(batch: bytes) -> list[list[bytes]]:
         rows = decoder.decode(batch)
@@ -108,11 +128,9 @@ def _mapping_reader(names: tuple[str, ...]) -> Callable[[bytes], list[list[bytes
     return read
 
 
-def _property(raw: list[bytes]) -> Property:
-    """Turn the bytes of one property, empty where it is missing, into its kinds and texts."""
-    firsts = np.frombuffer(b"".join(value[:1] or b"\0" for value in raw), np.uint8)
-    kinds = _KINDS[firsts]
-    literals = pa.array(raw, pa.binary()).cast(pa.string())
+def _property(literals: Column) -> Property:
+    """Turn the raw JSON of one property, null where it is missing, into its kinds and texts."""
+    kinds = _KINDS[first_bytes(literals)]
     quoted = pa.array(kinds == Kind.TEXT)
     bare = pc.utf8_slice_codeunits(literals, 1, -1)
     text = pc.if_else(quoted, bare, literals)

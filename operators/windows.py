@@ -159,8 +159,8 @@ def edges_around(
 ) -> Microseconds:
     """Return the edges of the windows that hold any instant of the given UTC days.
 
-    One event of another century must not cost all the quarters of an hour between: stretches without
-    days are left out, and appear as one long window that holds nothing.
+    One event of another century must not cost all the windows between: stretches without days are
+    left out, and appear as one long window that holds nothing.
 
     >>> len(edges_around(WindowSize.HOUR, np.array([0, 50_000])))
     50

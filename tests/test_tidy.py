@@ -75,7 +75,7 @@ SUPPRESSION = re.compile(
 def project_files() -> list[Path]:
     """Return the files that are, or are about to be, under version control."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607 - git is found by its name
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         capture_output=True,
         check=True,

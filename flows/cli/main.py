@@ -24,10 +24,24 @@ class Commands(TyperGroup):
         """Run the command; a refusal or failure that was foreseen is said in its own words."""
         try:
             return super().invoke(ctx)
-        except TallyError as error:
-            for line in str(error).splitlines():
+        except Exception as error:
+            foreseen = cause_of(error)
+            if foreseen is None:
+                raise
+            for line in str(foreseen).splitlines():
                 say(f"tally: {line}")
             raise typer.Exit(1) from None
+
+
+def cause_of(error: BaseException | None) -> TallyError | None:
+    """Return the TallyError that an error is or came from; the dataflow wraps what its steps raise.
+
+    >>> cause_of(ValueError("a bug")) is None
+    True
+    """
+    while error is not None and not isinstance(error, TallyError):
+        error = error.__cause__
+    return error
 
 
 app = typer.Typer(
@@ -68,3 +82,7 @@ def options(
     """Meter usage and turn it into money, exactly."""
     # The version has been shown by its callback, before any command is looked for.
     del version
+
+
+if __name__ == "__main__":
+    app()

@@ -4,12 +4,13 @@
 
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.output import Format, say, write_rows
-from schemas.errors import ValidationFailed
+from schemas.errors import InputUnreadable, ValidationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example: tally meter catalog.yaml events.ndjson --window DAY --format json"
 
+STDIN = "-"
 VERDICTS = ("accepted", "late", "duplicate", "conflict", "rejected", "unmatched")
 
 CatalogFile = Annotated[str, typer.Argument(metavar="CATALOG", help="Catalog file, YAML or JSON.")]
@@ -75,6 +77,9 @@ def metered_files(
     catalog: "Catalog", events: list[str], processes: int
 ) -> "Iterator[MeteredFiles]":
     """Meter files through the real dataflow, telling how far it is."""
+    for path in events:
+        if path != STDIN and not Path(path).is_file():
+            raise InputUnreadable(f"{path}: no such file")
     from flows.cli.progress import Progress
     from flows.metering.files import meter_files
 

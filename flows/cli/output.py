@@ -16,12 +16,17 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from schemas.decimals import plain
-
 if TYPE_CHECKING:
     from rich.console import Console
 
 Row = Mapping[str, object]
+
+
+class Figure(str):
+    """A number that is shown as it is written, with the zeros at its end."""
+
+    __slots__ = ()
+
 
 # Wide enough that nothing is cut where stdout is a file or a pipe.
 PIPE_COLUMNS = 240
@@ -53,6 +58,8 @@ def shown(value: object) -> object:
     ('2.5', None)
     """
     if isinstance(value, Decimal):
+        from schemas.decimals import plain
+
         return plain(value)
     if isinstance(value, datetime):
         return instant_text(value)
@@ -123,7 +130,7 @@ def write_table(columns: Sequence[str], rows: Sequence[Row], *, title: str) -> N
 
     table = Table(title=title, title_justify="left", title_style="bold")
     for name in columns:
-        numeric = any(isinstance(row[name], int | Decimal) for row in rows)
+        numeric = any(isinstance(row[name], int | Decimal | Figure) for row in rows)
         table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
     for row in rows:
         # Text keeps square brackets of data from being read as markup.

@@ -30,7 +30,7 @@ from operators.rows import csv_records
 from schemas.errors import InputUnreadable
 from schemas.event import INSTANT, RECORDS
 
-BLOCK_BYTES = 1 << 24
+BLOCK_BYTES = 1 << 25
 # Far above what an event may have, so that a line is refused for what is wrong with the whole of it.
 LINE_BYTES_MAX = 1 << 26
 STDIN = "-"
@@ -202,14 +202,26 @@ def _line_batches(
     number, rest = 0, b""
     while block := file.read(BLOCK_BYTES):
         on_bytes(len(block))
-        *lines, rest = (rest + block).split(b"\n")
-        if len(rest) > LINE_BYTES_MAX:
-            rest = rest[:LINE_BYTES_MAX]
-        for part in _parts(lines, settings.batch_records_max):
-            yield number, pa.array(part, pa.large_binary())
+        block = rest + block
+        end = block.rfind(b"\n") + 1
+        rest = block[end:] if end else block[:LINE_BYTES_MAX]
+        lines = _split(block, end)
+        for start in range(0, len(lines), settings.batch_records_max):
+            part = lines[start : start + settings.batch_records_max]
+            yield number, part
             number += len(part)
     if rest:
         yield number, pa.array([rest], pa.large_binary())
+
+
+def _split(block: bytes, end: int) -> pa.Array:
+    """Return the lines of a block up to `end`, which is just behind a line feed, without copying them."""
+    breaks = np.flatnonzero(np.frombuffer(block, np.uint8, end) == ord("\n"))
+    offsets = np.zeros(breaks.size + 1, np.int64)
+    offsets[1:] = breaks + 1
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(block)]
+    with_breaks = pa.LargeBinaryArray.from_buffers(pa.large_binary(), breaks.size, buffers)
+    return pc.binary_slice(with_breaks, 0, -1)
 
 
 def _csv_batches(file: IO[bytes], settings: FileSettings) -> Iterator[tuple[int, pa.Array]]:
@@ -226,12 +238,6 @@ def _csv_batches(file: IO[bytes], settings: FileSettings) -> Iterator[tuple[int,
             number, rows = number + len(rows), []
     if rows:
         yield number, pa.array(rows, pa.large_binary())
-
-
-def _parts(lines: list[bytes], size: int) -> Iterator[list[bytes]]:
-    """Split a list into parts of at most a size."""
-    for start in range(0, len(lines), size):
-        yield lines[start : start + size]
 
 
 def total_bytes(paths: Sequence[str]) -> int | None:

@@ -11,24 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from operators.columns import Column
+from operators.columns import compute as pc
 from schemas.event import INSTANT
-
-if TYPE_CHECKING:
-    # Subscripted for the checker only: at run time the class takes no arguments.
-    Column = pa.Array[Any]
 
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-
-# The stubs allow no texts beside columns, which Arrow does.
-joined: Any = pc.binary_join_element_wise
 
 START_AT = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 40
@@ -95,7 +89,7 @@ MEANT = pa.schema(FIELDS)
 class Generated:
     """A log and what it means: its lines in order of arrival, and how many of them are flawed."""
 
-    lines: "Column"
+    lines: Column
     meant: pa.Table
     duplicates: int
     conflicts: int
@@ -177,7 +171,7 @@ def hours_later(chance: np.random.Generator, size: int) -> Integers:
 
 
 def meant_table(
-    chance: np.random.Generator, names: Integers, at: Integers, values: "Column"
+    chance: np.random.Generator, names: Integers, at: Integers, values: Column
 ) -> pa.Table:
     """Return the events as the generator means them, in order of event time. out: MEANT."""
     size = len(names)
@@ -186,13 +180,13 @@ def meant_table(
     start = round(START_AT.timestamp() * 1000)
     number = pc.utf8_lpad(pa.array(np.arange(size)).cast(pa.string()), 8, "0")
     # Few users are busy and many are not, and customers share none.
-    user = joined(
+    user = pc.binary_join_element_wise(
         pa.array(list(CUSTOMERS)).take(customers),
         pa.array(np.minimum(chance.geometric(0.02, size), 400)).cast(pa.string()),
         "-",
     )
     columns = {
-        "event_id": joined("event", number, "-"),
+        "event_id": pc.binary_join_element_wise("event", number, "-"),
         "event_name": name,
         "external_customer_id": pa.array(list(CUSTOMERS)).take(customers),
         "timestamp": pa.array(at + start).cast(pa.timestamp("ms", "UTC")).cast(INSTANT),
@@ -204,24 +198,25 @@ def meant_table(
     return pa.table(columns, schema=MEANT)
 
 
-def chosen(chance: np.random.Generator, words: Sequence[str], size: int) -> "Column":
+def chosen(chance: np.random.Generator, words: Sequence[str], size: int) -> Column:
     """Return so many words, each as likely as the others."""
     return pa.array(words).take(chance.integers(0, len(words), size))
 
 
-def only(where: Flags, values: "Column") -> "Column":
+def only(where: Flags, values: Column) -> Column:
     """Return the values, null where the flag is not set."""
     chosen: Column = pc.if_else(pa.array(where), values, pa.scalar(None, values.type))
     return chosen
 
 
-def in_units(thousandths: Integers) -> "Column":
+def in_units(thousandths: Integers) -> Column:
     """Return thousandths as exact decimals of units."""
     whole = pa.array(thousandths).cast(pa.decimal128(19))
-    return pc.multiply(whole, pa.scalar(Decimal("0.001"))).cast(MEANT.field("value").type)
+    units: Column = pc.multiply(whole, pa.scalar(Decimal("0.001")))
+    return units.cast(MEANT.field("value").type)
 
 
-def value_texts(thousandths: Integers, unusable: Flags) -> "Column":
+def value_texts(thousandths: Integers, unusable: Flags) -> Column:
     """Return each value as the JSON that a sender writes; an unusable one as a text."""
     whole = pa.array(thousandths // 1000).cast(pa.string())
     exact = pc.if_else(
@@ -231,7 +226,7 @@ def value_texts(thousandths: Integers, unusable: Flags) -> "Column":
     return texts
 
 
-def event_lines(meant: pa.Table, values: "Column") -> "Column":
+def event_lines(meant: pa.Table, values: Column) -> Column:
     """Return the NDJSON line of each event, with these texts for the values.
 
     in:  MEANT and one JSON text a row
@@ -250,10 +245,11 @@ def event_lines(meant: pa.Table, values: "Column") -> "Column":
     )
     # What one name lacks is null, and chosen for no event of that name.
     texts = [
-        joined(*parts, "", "", null_handling="replace", null_replacement="") for parts in pieces
+        pc.binary_join_element_wise(*parts, "", "", null_handling="replace", null_replacement="")
+        for parts in pieces
     ]
     properties = pc.choose(pc.index_in(meant["event_name"], pa.array(list(NAMES))), *texts)
-    lines: Any = joined(
+    lines: Any = pc.binary_join_element_wise(
         '{"event_id":"',
         meant["event_id"],
         '","event_name":"',

@@ -117,18 +117,25 @@ class IdentityIndex:
         columns = (high, low, positions, line_digests)
         if positions.size and np.any(positions[1:] < positions[:-1]):
             return self._unordered(columns)
-        if self._memtable.ids + positions.size > self._memtable_ids_max:
-            self._freeze()
-        self._memtable.reserve(positions.size)
-        first, line, slots = self._known(high, low)
-        new = np.flatnonzero(first == UNKNOWN)
-        first[new], line[new] = self._memtable.add(_rows_of(columns, new), slots[new])
+        first, line = self._first(columns)
         displaced = np.zeros(positions.size, np.bool_)
         former = first
         if np.any(positions < first):
             former = first.copy()
             displaced = self._displace(columns, first, line)
         return FirstCopies(first, line, displaced, former)
+
+    def first_seen(
+        self, high: Words, low: Words, positions: Positions, line_digests: Words
+    ) -> FirstCopies:
+        """Look up the ids of a batch, and remember those that are new, by arrival.
+
+        Of an id the row that came first is the first, whatever its position, and nothing is ever
+        displaced: for a log whose order is not that of the positions. One index is asked either in
+        this way or by `first_copies`, never in both. Raises StoreError.
+        """
+        first, line = self._first((high, low, positions, line_digests))
+        return FirstCopies(first, line, np.zeros(first.size, np.bool_), first)
 
     def seal(self) -> Manifest:
         """Make all ids durable, and return what to open the index with to have it as it is now.
@@ -150,6 +157,17 @@ class IdentityIndex:
     def close(self) -> None:
         """Stop the background work; ids that no seal made durable are gone."""
         self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def _first(self, columns: Columns) -> tuple[Positions, Words]:
+        """Return the first known copy of each id, after adding those that are new in row order."""
+        high, low, positions, _ = columns
+        if self._memtable.ids + positions.size > self._memtable_ids_max:
+            self._freeze()
+        self._memtable.reserve(positions.size)
+        first, line, slots = self._known(high, low)
+        new = np.flatnonzero(first == UNKNOWN)
+        first[new], line[new] = self._memtable.add(_rows_of(columns, new), slots[new])
+        return first, line
 
     def _known(self, high: Words, low: Words) -> tuple[Positions, Words, npt.NDArray[np.intp]]:
         """Return the first known copy of each id, or UNKNOWN, and its slot in memory."""

@@ -20,6 +20,8 @@ class Memtable:
 
     def __init__(self) -> None:
         self.ids = 0
+        # Rows that nothing points to: later copies of an id that was new in their batch.
+        self._unused: list[Rows] = []
         self._multiplier = np.uint64(secrets.randbits(64) | 1)
         self._bits = SMALLEST_BITS
         self._allot(np.zeros((4, 1), np.uint64))
@@ -32,6 +34,7 @@ class Memtable:
     def clear(self) -> None:
         """Forget all ids; the table keeps its size, since the next epoch is about as large."""
         self.ids = 0
+        self._unused = []
         self._slots.fill(0)
 
     def reserve(self, more: int) -> None:
@@ -63,11 +66,12 @@ class Memtable:
     def add(self, columns: Columns, slots: Rows) -> tuple[Positions, Words]:
         """Add ids from the slots where `find` ended, and return the copy that stands for each.
 
-        The same id may come several times; positions ascend, and the first one stands. The others
-        stay as rows that nothing points to.
+        The same id may come several times; the first of them stands.
         """
         rows = self._append(columns)
-        return self.at(self._fill(rows, slots))
+        stands = self._fill(rows, slots)
+        self._unused.append(rows[stands != rows])
+        return self.at(stands)
 
     def lower(self, columns: Columns) -> None:
         """Set the position of ids, each given once, whether they are here or not."""
@@ -80,8 +84,8 @@ class Memtable:
         self._fill(rows, slots[absent])
 
     def columns(self) -> Columns:
-        """Return all ids in no order, those that came twice in one batch twice."""
-        rows = slice(1, self.ids + 1)
+        """Return all ids, each once, in no order."""
+        rows = np.delete(np.arange(self.ids + 1), np.concatenate([[0], *self._unused]))
         return self._high[rows], self._low[rows], self._positions[rows], self._lines[rows]
 
     def _allot(self, columns: Words) -> None:

@@ -140,9 +140,7 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
 
     def snapshot(self) -> MergeSnapshot:
         """Make what was taken in since the last snapshot durable, and name it."""
-        settled = {name: cells.settled() for name, cells in self._cells.items()}
-        pending = {name: cells.pending() for name, cells in self._cells.items()}
-        manifest = self._log().seal(settled, pending, republish=bool(self._held_back))
+        manifest = self._log().seal(self._whole, republish=bool(self._held_back))
         progress = self._progress
         return MergeSnapshot(
             self._shard,
@@ -152,6 +150,11 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
             progress.horizon_us,
             dict(progress.corrections),
         )
+
+    def _whole(self) -> tuple[dict[str, Partials], dict[str, Partials]]:
+        """Return all cells: the settled rows, and what is pending."""
+        settled = {name: cells.settled() for name, cells in self._cells.items()}
+        return settled, {name: cells.pending() for name, cells in self._cells.items()}
 
     def _flush(self) -> list[CellChange]:
         """Merge what is pending and return the changed cells, or nothing while a replay catches up."""

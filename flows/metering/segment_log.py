@@ -1,6 +1,6 @@
 """The segments of one shard of cells: which are sealed, which were published, which were replaced."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,14 +58,16 @@ class SegmentLog:
         """Let the next seal replace all segments, because they hold more than the cells do."""
         self._rewrite = True
 
-    def seal(self, settled: Parts, pending: Parts, *, republish: bool) -> SegmentManifest:
+    def seal(
+        self, whole: Callable[[], tuple[Parts, Parts]], *, republish: bool
+    ) -> SegmentManifest:
         """Write what was taken since the last seal, and return the manifest of everything.
 
-        `settled` and `pending` are the whole state, for when the segments are rewritten.
+        `whole` gives the settled and the pending state, for when the segments are rewritten.
         """
         self._sequence += 1
         if self._rewrite or len(self._segments) >= SEGMENTS_MAX:
-            self._replace(settled, pending)
+            self._replace(*whole())
         else:
             if self._unsealed_published:
                 self._append("published", combined(self._unsealed_published))

@@ -143,11 +143,11 @@ def select(schema: pa.Schema, source: str, *conditions: str, order: str = "") ->
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     ordered = f" ORDER BY {order}" if order else ""
     # Nothing that a caller of the store gave is in these texts.
-    return f"SELECT {selected(schema)} FROM {source}{where}{ordered}"  # noqa: S608
+    return f"SELECT {selected(schema)} FROM {source}{where}{ordered}"
 
 
 def inline(rows: pa.Table, structure: str) -> str:
-    r"""Return rows as a table expression inside a statement, in the one form that both engines read.
+    r"""Return rows as a table inside a statement, in the one form that both engines read.
 
     External tables are not to be had embedded, and temporary ones need a session over HTTP. A
     single literal costs the parser nothing, however many rows it holds.
@@ -169,4 +169,4 @@ def among(rows: pa.Table, structure: str, columns: str) -> str:
     ["(SELECT i + 1 FROM format(CSV, 'i Int64', '5", "'))"]
     """
     # What comes from outside is in the literal, where quotes and backslashes are escaped.
-    return f"(SELECT {columns} FROM {inline(rows, structure)})"  # noqa: S608
+    return f"(SELECT {columns} FROM {inline(rows, structure)})"

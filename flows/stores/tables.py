@@ -34,8 +34,8 @@ POSITION_FIELDS: "list[pa.Field[Any]]" = [
     pa.field("offset", pa.int64(), nullable=False),
 ]
 
-# An accepted copy with the digest of its identity (tenant, environment and event id), and the log's own
-# time of the record.
+# An accepted copy with the digest of its identity (tenant, environment and event id), and the log's
+# own time of the record.
 STORED_EVENTS = EVENTS.append(pa.field("event_digest", DIGEST, nullable=False)).append(
     pa.field("received_at", INSTANT)
 )

@@ -14,7 +14,7 @@ from billing.subscribing import line_quantity
 from schemas.decimals import plain
 from schemas.errors import Refused
 from schemas.ids import CustomerId, SubscriptionId, SubscriptionLineId
-from schemas.invoice import Invoice, InvoiceAction, InvoiceStatus, after
+from schemas.invoice import Invoice
 from schemas.meter import Aggregation, AggregationType, Meter
 from schemas.period import Interval
 from schemas.price import (
@@ -145,7 +145,10 @@ def _invoices(body: Body) -> Answer:
         billed: set[Any] = set()
         for window in islice(windows(subscription, forever), skip + take):
             invoice = draft(subscription, window, usage, (), as_of=forever, billed=billed)
-            billed |= {(line.chain_id, line.period.start, line.period.end, line.role) for line in invoice.lines}
+            billed |= {
+                (line.chain_id, line.period.start, line.period.end, line.role)
+                for line in invoice.lines
+            }
             made.append(invoice)
         return {"invoices": [_shown(invoice) for invoice in made[skip:]]}
     except Refused as refused:
@@ -153,9 +156,7 @@ def _invoices(body: Body) -> Answer:
 
 
 def _shown(invoice: Invoice) -> Answer:
-    lines = sorted(
-        invoice.lines, key=lambda line: (line.subscription_line_id, line.period.start)
-    )
+    lines = sorted(invoice.lines, key=lambda line: (line.subscription_line_id, line.period.start))
     return {
         "kind": invoice.kind,
         "period": [invoice.period.start.isoformat(), invoice.period.end.isoformat()],

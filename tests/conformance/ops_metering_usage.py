@@ -105,7 +105,9 @@ def merged(meter: Meter, pairs: pa.Table) -> Usage:
     return Usage(merge(kind, halves), pairs)
 
 
-def scoped_skips(body: Body, meter: Meter, events: pa.Table, skipped: pa.Table) -> list[Body]:
+def scoped_skips(
+    body: Body, meter: Meter, events: pa.Table, skipped: pa.Table
+) -> list[dict[str, str]]:
     """Return the skips of events that the question is about."""
     asked = body.get("external_customer_ids")
     rows = {row["event_id"]: row for row in events.to_pylist()}
@@ -120,7 +122,7 @@ def scoped_skips(body: Body, meter: Meter, events: pa.Table, skipped: pa.Table) 
     return found
 
 
-def ask(body: Body) -> tuple[Answer, list[Body], list[str], Meter]:
+def ask(body: Body) -> tuple[Answer, list[dict[str, str]], list[str], Meter]:
     """Answer the question of a vector, from rows and from pairs alone, which must agree."""
     events, verdicts = identified(body["events"])
     meter = asked_meter(body)

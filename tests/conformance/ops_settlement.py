@@ -1,4 +1,4 @@
-"""Adapters for payments.json: what wallets give for an invoice."""
+"""Adapters for payments.json: what wallets give for an invoice, and how far it is paid."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,6 +7,7 @@ from typing import Any
 
 from billing.holdings import Holdings, Posted
 from billing.ledger import take
+from billing.payments import Payment, PaymentState, may_become, paid_state
 from billing.settlement import NetLine, settle_invoice
 from schemas.decimals import plain
 from schemas.ids import CustomerId, EntryId, LotId, WalletId
@@ -122,4 +123,27 @@ def _after(body: Body, posted: Posted) -> Answer:
     }
 
 
-OPS = {"settlement": _settlement}
+def _payment_transition(body: Body) -> Answer:
+    known = {state.value for state in PaymentState}
+    if {body["from"], body["to"]} - known:
+        return {"allowed": False}
+    return {"allowed": may_become(PaymentState(body["from"]), PaymentState(body["to"]))}
+
+
+def _invoice_payment_state(body: Body) -> Answer:
+    rows = [
+        Payment(Decimal(row["amount"]), PaymentState(row["status"])) for row in body["payments"]
+    ]
+    found = paid_state(Decimal(body["amount_due"]), rows)
+    return {
+        "amount_paid": plain(found.amount_paid),
+        "amount_remaining": plain(found.amount_remaining),
+        "payment_status": found.payment_status,
+    }
+
+
+OPS = {
+    "settlement": _settlement,
+    "payment_transition": _payment_transition,
+    "invoice_payment_state": _invoice_payment_state,
+}

@@ -1,12 +1,14 @@
-"""Adapters for wallet.json: opening a wallet, the story of one, and the ongoing balance."""
+"""Adapters for wallet.json: opening, the story of a wallet, balances, bonus and auto top-up."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from billing.auto_topup import AutoTopUp, CapPeriod, Made, TopUpStatus, guard
 from billing.balances import Claim, ClaimState, Ongoing, ongoing_balances
-
+from billing.bonus import BonusSlab, BonusType, bonus
 from billing.holdings import Holdings, Posted, balance, settled_credits
 from billing.ledger import Debit, TopUp, debit, sweep, take, terminate, top_up
 from billing.lots import live
@@ -74,7 +76,9 @@ def holdings_of(body: Body) -> Holdings:
         allowed_price_types=tuple(AllowedType(word) for word in body["allowed_price_types"]),
         priority=None if priority is None else int(priority),
     )
-    return Holdings(wallet, lots=tuple(lot_of(lot) for lot in body["lots"] if Decimal(lot["credits"])))
+    return Holdings(
+        wallet, lots=tuple(lot_of(lot) for lot in body["lots"] if Decimal(lot["credits"]))
+    )
 
 
 def net_line(body: Body) -> NetLine:
@@ -291,7 +295,61 @@ def _ongoing_balance(body: Body) -> Answer:
     return {"wallets": [_ongoing(answer) for answer in answers]}
 
 
+def _bonus(body: Body) -> Answer:
+    setting = body["setting"] or {"enabled": False, "slabs": []}
+    slabs = [
+        BonusSlab(
+            Decimal(slab["threshold"]),
+            BonusType(slab["bonus"]["type"]),
+            Decimal(slab["bonus"]["value"]),
+        )
+        for slab in setting["slabs"]
+    ]
+    try:
+        earned = bonus(
+            slabs if setting["enabled"] else [],
+            Reason(body["reason"]),
+            Decimal(body["credits"]),
+            decimal(body["explicit"]),
+        )
+    except Refused as refused:
+        return {"error": refused.code, "bonus": None}
+    return {"error": None, "bonus": None if earned is None else plain(earned)}
+
+
+def _auto_topup(body: Body) -> Answer:
+    given = body["settings"]
+    wait, cap = given["cooldown"], given["max_per_period"]
+    settings = AutoTopUp(
+        enabled=given["enabled"],
+        threshold=Decimal(given["threshold"]),
+        amount=Decimal(given["amount"]),
+        invoicing=given["invoicing"],
+        cooldown=timedelta(**{f"{wait['unit']}s": int(wait["value"])}) if wait else timedelta(),
+        cap=int(cap["count"]) if cap else 10,
+        cap_period=CapPeriod(cap["unit"]) if cap else CapPeriod.DAY,
+    )
+    made: list[Made] = []
+    answers: list[Answer] = []
+    for step in body["steps"]:
+        if step["outcome"] is not None:
+            paid = step["outcome"] == "paid"
+            status = TopUpStatus.COMPLETED if paid else TopUpStatus.FAILED
+            made[-1] = replace(made[-1], status=status)
+            answers.append({"fired": False, "guard": None})
+            continue
+        at = datetime.fromisoformat(step["at"])
+        kept = guard(settings, made, Decimal(step["ongoing_credits"]), at)
+        if kept is None:
+            status = TopUpStatus.PENDING if settings.invoicing else TopUpStatus.COMPLETED
+            made.append(Made(at, status))
+        answers.append({"fired": kept is None, "guard": kept})
+    return {"steps": answers}
+
+
 OPS = {
+    "bonus": _bonus,
+    "auto_topup": _auto_topup,
     "wallet_create": _wallet_create,
     "wallet_steps": _wallet_steps,
     "ongoing_balance": _ongoing_balance,

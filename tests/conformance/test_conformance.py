@@ -105,7 +105,8 @@ DUE = [(file, vector) for file, vector in ALL if due(file, vector)]
 LATER: dict[str, list[str]] = {}
 for _file, _vector in ALL:
     if not due(_file, _vector):
-        LATER.setdefault(f"{_file} {_vector['op']}", []).append(_vector["id"])
+        _part = "milestone 2" if _vector.get("milestone") == 2 else "not built"
+        LATER.setdefault(f"{_file} {_vector['op']}, {_part}", []).append(_vector["id"])
 
 
 @pytest.mark.parametrize(
@@ -131,9 +132,9 @@ def test_a_vector_gives_what_it_expects(
 def test_a_vector_of_a_part_not_built_is_listed(
     name: str, record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("vectors", f"{name} ({len(LATER[name])})")
-    record_property("ids", " ".join(LATER[name]))
-    pytest.skip(f"not yet: {len(LATER[name])} vectors of {name}")
+    record_property("later", name)
+    record_property("ids", LATER[name])
+    pytest.skip(f"{len(LATER[name])} vectors of {name}")
 
 
 def test_an_op_that_nobody_knows_is_run_and_so_fails() -> None:

@@ -262,20 +262,18 @@ def test_usage_is_chosen_by_meter_period_customer_and_scope(store: Store) -> Non
     assert counted([]) == []
 
 
-@pytest.mark.parametrize("text", NASTY)
-def test_any_text_can_be_asked_for(store: Store, text: str) -> None:
-    put(
-        store,
-        "usage",
-        usage(1, meter_id=text, external_customer_id=text),
-        usage(2, meter_id="x", external_customer_id="x"),
-    )
-    put(store, "events", event(1, event_name=text, external_customer_id=text), event(2))
-    cell = event(1, event_name=text, external_customer_id=text) | {"window_start": NOON}
+def test_any_text_can_be_asked_for(store: Store) -> None:
+    texts = list(enumerate(NASTY))
+    put(store, "usage", *(usage(n, meter_id=t, external_customer_id=t) for n, t in texts))
+    put(store, "events", *(event(n, event_name=t, external_customer_id=t) for n, t in texts))
 
-    assert store.read_usage(SCOPE, [text], customers=[text])["counted"].to_pylist() == [1]
-    assert offsets(store.read_events(SCOPE, [text], customers=[text])) == [1]
-    assert offsets(store.read_events_of_cells(pa.Table.from_pylist([cell], CELLS))) == [1]
+    for number, text in texts:
+        named = {"event_name": text, "external_customer_id": text, "window_start": NOON}
+        cells = pa.Table.from_pylist([event(number) | named], CELLS)
+        found = store.read_usage(SCOPE, [text], customers=[text])
+        assert found["counted"].to_pylist() == [number]
+        assert offsets(store.read_events(SCOPE, [text], customers=[text])) == [number]
+        assert offsets(store.read_events_of_cells(cells)) == [number]
 
 
 def test_readers_see_the_live_generation_only(store: Store) -> None:
@@ -304,6 +302,15 @@ def test_members_of_a_cell_come_back_once_each(store: Store) -> None:
     found = store.read_members(SCOPE, ["calls"], start=NOON, end=NOON + MINUTE)
     assert sorted(found["member"].to_pylist()) == [bytes([number]) * 16 for number in range(3)]
     assert store.read_members(SCOPE, ["calls"], end=NOON).num_rows == 0
+
+
+def test_a_store_that_does_not_merge_reads_the_same(folder: str) -> None:
+    with open_store(folder, f"tally_{next(DATABASES)}") as store:
+        store.stop_merging()
+        for number in range(12):
+            put(store, "events", event(number), event(0))
+
+        assert offsets(store.read_events(SCOPE, ["api.call"])) == list(range(12))
 
 
 def test_a_withdrawn_copy_is_no_event(store: Store) -> None:
@@ -367,11 +374,11 @@ def test_the_last_flush_of_a_shard_and_kind_is_remembered(store: Store) -> None:
     assert store.last_flush("rating", 1) is None
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_nothing_is_an_answer_with_columns(store: Store, table: str) -> None:
-    store.insert(table, TABLES[table].empty_table())
+def test_nothing_is_an_answer_with_columns(store: Store) -> None:
+    for table, schema in TABLES.items():
+        store.insert(table, schema.empty_table())
 
-    assert store.read_table(table) == TABLES[table].empty_table()
+        assert store.read_table(table) == schema.empty_table()
 
 
 def test_a_database_is_brought_up_to_date_once(location: str) -> None:
@@ -433,4 +440,4 @@ def test_rows_that_were_acknowledged_survive_a_kill(tmp_path: Path) -> None:
     assert killed.returncode < 0
     with open_store(place) as store:
         found = store.read_table("withdrawn")["offset"].to_pylist()
-    assert found == [int(line) for line in killed.stdout.split()] == list(range(5))
+    assert sorted(found) == [int(line) for line in killed.stdout.split()] == list(range(5))

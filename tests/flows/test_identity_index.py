@@ -181,6 +181,35 @@ def test_any_order_ends_at_the_lowest_position(copies: list[Copy], cuts: list[in
         index.close()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(range(4)), st.integers(0, 40)),
+        max_size=40,
+        unique_by=lambda copy: copy[1],
+    ),
+    st.lists(st.integers(0, 40), max_size=4),
+    st.booleans(),
+)
+def test_by_arrival_the_copy_that_came_first_stays_the_first(
+    copies: list[Copy], cuts: list[int], sealed: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        index, known = IdentityIndex.open(Path(name)), dict[int, int]()
+        for batch in cut(copies, cuts):
+            ids = np.array([IDS[number] for number, _ in batch], np.uint64).reshape(-1, 2)
+            positions = np.array([position for _, position in batch], np.int64)
+            answer = index.first_seen(ids[:, 0], ids[:, 1], positions, positions.astype(np.uint64))
+            for number, position in batch:
+                known.setdefault(number, position)
+            assert answer.positions.tolist() == [known[number] for number, _ in batch]
+            assert answer.line_digests.tolist() == answer.positions.tolist()
+            assert not answer.displaced.any()
+            if sealed:
+                index.seal()
+        index.close()
+
+
 def test_many_ids_survive_growth_spills_and_compaction(folder: Path) -> None:
     source = np.random.default_rng(7)
     words = source.integers(0, 2**64, (2, 200_000), np.uint64)

@@ -102,7 +102,7 @@ def usage(drawn: pa.Table) -> dict[Cell, Row]:
     return rows
 
 
-def _row(  # noqa: PLR0917 - the order is that of the query
+def _row(
     counted: int,
     high: int | None,
     low: int | None,

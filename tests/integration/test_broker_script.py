@@ -26,7 +26,7 @@ def test_what_does_not_run_is_not_stopped(broker_script: Script, tmp_path: Path)
 def test_a_process_that_it_did_not_start_is_left_alone(
     broker_script: Script, tmp_path: Path
 ) -> None:
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:  # noqa: S607 - any process
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
         note = f'{{"pid": {other.pid}, "born": "of another start", "port": 1}}'
         (tmp_path / "broker.json").write_text(note)
         told = broker_script("stop", "--data", str(tmp_path))

@@ -74,7 +74,7 @@ class Program:
 
     def said(self) -> str:
         """Return the last that the program said, for a failure to be understood."""
-        return self.output.read_text(errors="replace")[-3000:]
+        return self.output.read_text(errors="replace")[-20000:]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """A stand-in for a ClickHouse server: enough of its HTTP interface in front of the embedded engine.
 
-It is no ClickHouse: one statement at a time, no users, compression, sessions or external data. What it
-serves is what the client library sends for DDL, Arrow inserts and queries, and errors, so that the
+It is no ClickHouse: one statement at a time, no users, compression, sessions, external data. It
+serves what the client library sends for DDL, Arrow inserts and queries, and errors, so that the
 HTTP path of the store is tested on the same engine. Run as a program: `clickhouse_http.py FOLDER`
 prints its port and serves until its standard input ends.
 """

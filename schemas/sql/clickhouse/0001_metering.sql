@@ -1,9 +1,10 @@
 -- Raw events, usage and what became of each record (metering.md 11).
 -- Each table is replacing: the row with the greatest version of equal key is the one that readers see, so
 -- a repeated write changes nothing. Where the lowest log position must win, the version is the position
--- with all bits inverted. Parts are on the disk before an insert is acknowledged.
+-- with all bits inverted. Parts are on the disk before an insert is acknowledged. The two tables with a row
+-- for each event merge ten parts at a time, which costs half of what the default of five does.
 
--- Accepted copies only.
+-- Accepted copies only. A rebuild reads single minutes of many customers, hence the small granules.
 CREATE TABLE IF NOT EXISTS events
 (
     tenant_id LowCardinality(String),
@@ -27,7 +28,7 @@ CREATE TABLE IF NOT EXISTS events
 )
 ENGINE = ReplacingMergeTree(inverted_position)
 ORDER BY (tenant_id, environment_id, event_name, external_customer_id, timestamp, event_digest)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_bytes_for_wide_part = 268435456;
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_bytes_for_wide_part = 268435456, merge_selector_base = 10;
 
 -- Copies that were taken for the first until a lower position of the same id came (ENGINE trap 3).
 CREATE TABLE IF NOT EXISTS withdrawn
@@ -68,7 +69,7 @@ CREATE TABLE IF NOT EXISTS identities
 )
 ENGINE = ReplacingMergeTree(inverted_position)
 ORDER BY (event_digest, tenant_id, environment_id)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_bytes_for_wide_part = 268435456;
+SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_bytes_for_wide_part = 268435456, merge_selector_base = 10;
 
 -- Cumulative rows; the version is the number of events that a row contains, generation counts re-meterings.
 CREATE TABLE IF NOT EXISTS usage

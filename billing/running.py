@@ -1,0 +1,227 @@
+"""A whole story of billing, in order of time: what `tally bill` and the demo show.
+
+Wallets are opened and topped up, periods close, invoices are finalized after their delay, and the
+balances are watched at every step and at the instants that are asked for. No clock is read: the
+same facts give the same run (DESIGN, G6).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+
+from billing.balances import Ongoing
+from billing.claims import customer_unfinalized_end
+from billing.closing import close, due
+from billing.ledger import top_up
+from billing.memory import MemoryStore
+from billing.ports import Changes, UsageReader
+from billing.reports import alert_as_json, invoice_as_json, wallet_as_json
+from billing.running_charges import keep, running
+from billing.services import FINALIZATION_DELAY
+from billing.wallets import TopUpAt, WalletOpening, open_wallet
+from billing.watching import is_watched, watch_settled
+from schemas.alert import Alert
+from schemas.ids import CustomerId, WalletId
+from schemas.invoice import Invoice
+from schemas.subscription import Subscription
+from schemas.wallet import Entry, EntryType, Wallet
+
+# What happens at one instant happens in this order: money comes in before it is asked for.
+OPENING, TOP_UP, DRAFT, FINALIZATION, EXPIRY, OBSERVATION = range(6)
+
+
+@dataclass(frozen=True, slots=True)
+class WalletState:
+    """A wallet and its balances at the end of a run."""
+
+    wallet: Wallet
+    ongoing: Ongoing
+
+
+@dataclass(frozen=True, slots=True)
+class BillingRun:
+    """What came of a run: invoices and alerts in order of time, wallets in order of opening.
+
+    `debits` are the ledger entries that took credits. The mappings tell how ids are called.
+    """
+
+    invoices: tuple[Invoice, ...]
+    wallets: tuple[WalletState, ...]
+    alerts: tuple[Alert, ...]
+    debits: tuple[Entry, ...]
+    customers: Mapping[str, str] = field(default_factory=dict)
+    subscriptions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One thing that happens; steps of one instant and rank are ordered by the name they have."""
+
+    at: datetime
+    rank: int
+    name: str
+    customers: tuple[CustomerId, ...]
+    act: Callable[[], object] | None = None
+
+
+def bill(
+    subscriptions: Sequence[Subscription],
+    openings: Sequence[WalletOpening],
+    usage: UsageReader,
+    *,
+    as_of: datetime,
+    observe: Iterable[datetime] = (),
+    customers: Mapping[CustomerId, str] | None = None,
+    delay: timedelta = FINALIZATION_DELAY,
+) -> BillingRun:
+    """Bill everything that is due by `as_of`, as if the job had run at every instant on the way.
+
+    An invoice whose delay is not over is listed as a draft. Alerts are judged after every write, at
+    the expiry of lots, at each instant of `observe`, and at `as_of`; between them they are not.
+    Raises Refused for an opening or a top-up that the ledger refuses.
+    """
+    store = MemoryStore(subscriptions, customers)
+    steps = [
+        *_wallet_steps(store, openings),
+        *_invoice_steps(store, usage, subscriptions, as_of, delay),
+        *_watch_steps(openings, observe),
+    ]
+    for at, together in groupby(sorted(steps, key=_order), key=attrgetter("at")):
+        if at > as_of:
+            break
+        touched: dict[CustomerId, None] = {}
+        for step in together:
+            if step.act is not None:
+                step.act()
+            touched |= dict.fromkeys(step.customers)
+        # What happens at one instant is judged once, or a wallet that is opened and filled would
+        # alarm and recover in between.
+        for customer in touched:
+            _watch(store, usage, customer, at)
+    for each in due(store.live_subscriptions(), as_of):
+        close(store, usage, each.subscription, each.window, as_of, delay=delay)
+    return _run(store, usage, as_of)
+
+
+def _order(step: _Step) -> tuple[datetime, int, str]:
+    return step.at, step.rank, step.name
+
+
+def _wallet_steps(store: MemoryStore, openings: Sequence[WalletOpening]) -> Iterator[_Step]:
+    """Yield the openings and top-ups, those of one instant in the order given."""
+    for number, opening in enumerate(openings):
+        owner = (opening.customer_id,)
+        name = f"{number:09}"
+        yield _Step(opening.at, OPENING, name, owner, partial(_open, store, opening))
+        for count, each in enumerate(opening.top_ups):
+            key = f"{name}:{count:09}"
+            yield _Step(each.at, TOP_UP, key, owner, partial(_top_up, store, opening.id, each))
+
+
+def _invoice_steps(
+    store: MemoryStore,
+    usage: UsageReader,
+    subscriptions: Sequence[Subscription],
+    as_of: datetime,
+    delay: timedelta,
+) -> Iterator[_Step]:
+    """Yield the closing of each window, and the end of its delay."""
+    for number, each in enumerate(due(subscriptions, as_of)):
+        subscription, window = each.subscription, each.window
+        owner, name = (subscription.customer_id,), f"{number:09}"
+        for rank, at in ((DRAFT, window.dated_at), (FINALIZATION, window.finalize_at(delay))):
+            act = partial(close, store, usage, subscription, window, at, delay=delay)
+            yield _Step(at, rank, name, owner, act)
+
+
+def _watch_steps(openings: Sequence[WalletOpening], observe: Iterable[datetime]) -> Iterator[_Step]:
+    """Yield the instants at which balances are watched though nothing is written."""
+    for opening in openings:
+        expiries = {each.request.expires_at for each in opening.top_ups}
+        expiries.add(opening.request.initial_credits_expiry_date_utc)
+        for at in expiries - {None}:
+            assert at is not None
+            yield _Step(at, EXPIRY, opening.id, (opening.customer_id,))
+    everybody = tuple(sorted({opening.customer_id for opening in openings}))
+    for at in sorted(set(observe)):
+        yield _Step(at, OBSERVATION, "", everybody)
+
+
+def _open(store: MemoryStore, opening: WalletOpening) -> None:
+    """Open a wallet, with its initial credits."""
+    existing = [held.wallet for held in store.wallets_of(opening.customer_id)]
+    posted = open_wallet(
+        opening.request,
+        wallet_id=opening.id,
+        customer_id=opening.customer_id,
+        existing=existing,
+        at=opening.at,
+    )
+    store.commit(Changes(posted=(posted,)))
+
+
+def _top_up(store: MemoryStore, wallet_id: WalletId, planned: TopUpAt) -> None:
+    """Add credits, and judge the settled balance in the same commit."""
+    held = store.holdings(wallet_id)
+    assert held is not None, "a wallet is opened before its first top-up"
+    key = planned.request.idempotency_key
+    recorded = store.entry_of(key) if key is not None else None
+    wallet = held.wallet
+    waiting = customer_unfinalized_end(store, wallet.customer_id, wallet.currency, planned.at)
+    posted = top_up(held, planned.request, planned.at, unfinalized_end=waiting, recorded=recorded)
+    if posted.replays is not None:
+        return
+    judged = watch_settled(store, (posted.holdings,), planned.at)
+    customer = store.external_id_of(wallet.customer_id)
+    store.commit(
+        Changes(
+            posted=(posted,),
+            streams=judged.streams,
+            alerts=judged.alerts,
+            outbox=judged.outbox(customer),
+        )
+    )
+
+
+def _watch(store: MemoryStore, usage: UsageReader, customer: CustomerId, at: datetime) -> None:
+    """Judge the balances of a customer, if any of its wallets has settings of its own."""
+    if any(is_watched(held) for held in store.wallets_of(customer)):
+        keep(store, running(store, usage, customer, at))
+
+
+def _run(store: MemoryStore, usage: UsageReader, as_of: datetime) -> BillingRun:
+    """Watch everybody a last time, and return what came of it all."""
+    balances: dict[str, Ongoing] = {}
+    for customer in dict.fromkeys(held.wallet.customer_id for held in store.wallets()):
+        found = running(store, usage, customer, as_of)
+        keep(store, found)
+        balances |= {each.wallet_id: each for each in found.balances}
+    states = tuple(WalletState(held.wallet, balances[held.wallet.id]) for held in store.wallets())
+    live = store.live_subscriptions()
+    owners = [held.wallet.customer_id for held in store.wallets()]
+    names: dict[str, str] = {owner: store.external_id_of(owner) for owner in owners}
+    names |= {each.customer_id: each.external_customer_id for each in live}
+    return BillingRun(
+        invoices=tuple(store.invoices()),
+        wallets=states,
+        alerts=tuple(store.alerts),
+        debits=tuple(entry for entry in store.entries if entry.type is EntryType.DEBIT),
+        customers=names,
+        subscriptions={each.id: each.lookup_key or each.id for each in live},
+    )
+
+
+def as_json(run: BillingRun) -> dict[str, object]:
+    """Return a run as `tally bill --format json` prints it."""
+    return {
+        "invoices": [
+            invoice_as_json(invoice, run.customers, run.subscriptions) for invoice in run.invoices
+        ],
+        "wallets": [
+            wallet_as_json(state.wallet, state.ongoing, run.customers) for state in run.wallets
+        ],
+        "alerts": [alert_as_json(alert, run.customers) for alert in run.alerts],
+    }

@@ -1,0 +1,122 @@
+"""`tally run metering`: the dataflow on a topic of Kafka, until it is told to stop."""
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import cluster_main
+
+from flows.catalog import load_catalog
+from flows.connectors.dead_letter_sink import DeadLetterSink
+from flows.connectors.kafka_source import KafkaSettings, KafkaSource
+from flows.connectors.topics import Topics
+from flows.connectors.usage_sink import UsageSink
+from flows.metering.cluster import run_processes
+from flows.metering.flow import Counts, MeteringSettings, metering_flow
+from flows.settings import Settings
+from flows.stores.clickhouse import open_store
+from schemas.errors import ValidationFailed
+
+LAYOUT = "layout.json"
+
+
+def run_metering(
+    settings: Settings,
+    *,
+    catalog: str,
+    until_idle_seconds: float | None = None,
+    processes: int = 1,
+    process: int | None = None,
+    addresses: Sequence[str] = (),
+) -> None:
+    """Meter the topic of events into the store; goes on where an earlier run on the same data stopped.
+
+    Ends on SIGTERM and SIGINT after the batch it is at, with everything published and a snapshot made, or
+    when nothing has come for `until_idle_seconds`. Raises ValidationFailed and StoreError.
+    """
+    if (processes > 1 or len(addresses) > 1) and not settings.clickhouse_url:
+        raise ValidationFailed(
+            "several processes need one ClickHouse server for all: set TALLY_CLICKHOUSE_URL, "
+            "because the embedded engine holds its folder for one process"
+        )
+    if processes > 1:
+        run_processes(processes)
+        return
+    meters = load_catalog(catalog).meters
+    data = Path(settings.data)
+    state, recovery = _prepare(data, settings.shards)
+    stop = _stop_on_signals()
+    counts = Counts()
+    topics = Topics(
+        settings.kafka_brokers,
+        settings.topic_usage,
+        settings.topic_dead_letters,
+        settings.topic_events,
+    )
+    location = settings.clickhouse_url or str(data / "store")
+    with open_store(location, settings.clickhouse_database) as store:
+        flow = metering_flow(
+            KafkaSource(_kafka(settings, until_idle_seconds), stop),
+            store,
+            meters,
+            MeteringSettings(
+                state, settings.shards, timedelta(milliseconds=settings.flush_milliseconds)
+            ),
+            usage=UsageSink(store, {meter.id: meter for meter in meters}, topics.publish_usage),
+            dead_letters=DeadLetterSink(store, "kafka", topics.publish_dead_letters),
+            counts=counts,
+        )
+        cluster_main(
+            flow,
+            list(addresses),
+            process or 0,
+            epoch_interval=timedelta(milliseconds=settings.epoch_milliseconds),
+            recovery_config=RecoveryConfig(recovery),
+        )
+    totals = " · ".join(f"{word} {count:,}" for word, count in sorted(counts.totals().items()))
+    sys.stderr.write(f"metering stopped: {totals or 'nothing came'}\n")
+
+
+def _kafka(settings: Settings, until_idle_seconds: float | None) -> KafkaSettings:
+    """Return what the source needs of the settings."""
+    return KafkaSettings(
+        settings.kafka_brokers,
+        settings.topic_events,
+        settings.kafka_group,
+        settings.tenant,
+        settings.environment,
+        settings.batch_events_max,
+        settings.event_bytes_max,
+        settings.lateness_seconds * 1_000_000,
+        until_idle_seconds,
+    )
+
+
+def _prepare(data: Path, shards: int) -> tuple[Path, Path]:
+    """Make the folders of state and recovery, once; their number of shards is fixed for their life."""
+    state, recovery = data / "metering", data / "metering" / "recovery"
+    layout = state / LAYOUT
+    if not layout.exists():
+        recovery.mkdir(parents=True, exist_ok=True)
+        init_db_dir(recovery, shards)
+        layout.write_text(json.dumps({"shards": shards}))
+    made_with = json.loads(layout.read_text())["shards"]
+    if made_with != shards:
+        raise ValidationFailed(
+            f"{state} was made with {made_with} shards, which is fixed: set TALLY_SHARDS={made_with}",
+            field="shards",
+        )
+    return state, recovery
+
+
+def _stop_on_signals() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set: the flow ends in good order."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
