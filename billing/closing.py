@@ -8,6 +8,7 @@ from facts, so closing twice leaves what closing once leaves (billing.md 15.3 an
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from billing.claims import CLOSED, customer_unfinalized_end
 from billing.drafting import (
@@ -60,6 +61,19 @@ def due(subscriptions: Iterable[Subscription], as_of: datetime) -> tuple[Due, ..
     return tuple(sorted(found, key=lambda each: (each.window.dated_at, each.subscription.id)))
 
 
+def closing_action(amounts: Iterable[Decimal], *, requested: bool = False) -> InvoiceAction:
+    """Return whether an invoice is finalized, or skipped because all its lines are 0.
+
+    One that somebody asked for is finalized all the same. Source: billing.md 15.3.
+
+    >>> closing_action([Decimal(0)]).value, closing_action([Decimal(5), Decimal(-5)]).value
+    ('skip', 'finalize')
+    """
+    if requested or any(amount != 0 for amount in amounts):
+        return InvoiceAction.FINALIZE
+    return InvoiceAction.SKIP
+
+
 def finalize(
     invoice: Invoice,
     wallets: Sequence[Holdings],
@@ -73,15 +87,16 @@ def finalize(
     of another period that has ended and is not finalized. Raises InvalidOperation for an invoice
     that is no draft. Source: billing.md 15.3, wallets-alerts.md 7.
     """
-    if all(line.amount == 0 for line in invoice.lines):
+    action = closing_action([line.amount for line in invoice.lines])
+    if action is InvoiceAction.SKIP:
         skipped = replace(
             invoice,
-            status=after(invoice.status, InvoiceAction.SKIP),
+            status=after(invoice.status, action),
             payment_status=PaymentStatus.SUCCEEDED,
             version=invoice.version + 1,
         )
         return Finalized(skipped)
-    status = after(invoice.status, InvoiceAction.FINALIZE)
+    status = after(invoice.status, action)
     settled = settle_invoice(
         net_lines(invoice),
         wallets,

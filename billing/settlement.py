@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from billing.holdings import Holdings, payable
+from billing.payments import Payment, PaymentState, paid_state
 from schemas.invoice import PaymentStatus
 from schemas.money import LOSSLESS, total
 from schemas.price import PriceType
@@ -257,7 +258,7 @@ def settle_invoice(
         remaining = LOSSLESS.subtract(remaining, part)
         due = due.bound(held.wallet, part)
     paid = LOSSLESS.add(amount_paid, total(take.amount for take in payments))
-    status = PaymentStatus.PENDING if remaining else PaymentStatus.SUCCEEDED
+    state = paid_state(owed, [Payment(paid, PaymentState.SUCCEEDED)])
     return Settlement(
         prepaid=prepaid,
         net=net,
@@ -265,6 +266,6 @@ def settle_invoice(
         carried_credit=max(LOSSLESS.minus(after_credits), ZERO),
         payments=tuple(payments),
         amount_paid=paid,
-        amount_remaining=remaining,
-        payment_status=PaymentStatus.OVERPAID if paid > owed else status,
+        amount_remaining=state.amount_remaining,
+        payment_status=state.payment_status,
     )

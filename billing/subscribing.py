@@ -12,7 +12,7 @@ from decimal import Decimal
 from schemas.errors import InvalidOperation, ValidationFailed
 from schemas.ids import SubscriptionLineId, derived
 from schemas.price import BillingPeriod, Price, PriceType
-from schemas.subscription import Plan, Subscription, SubscriptionLine, SubscriptionStatus
+from schemas.subscription import Plan, Subscription, SubscriptionAction, SubscriptionLine, after
 
 
 def line_quantity(price: Price, requested: Decimal | None) -> Decimal:
@@ -130,12 +130,12 @@ def cancel(subscription: Subscription, at: datetime) -> Subscription:
     Raises InvalidOperation for a draft and for one that is cancelled or has ended.
     Source: billing.md 9.1.
     """
-    over = subscription.ends_at is not None and subscription.ends_at <= at
-    if subscription.status in (SubscriptionStatus.DRAFT, SubscriptionStatus.CANCELLED) or over:
-        raise InvalidOperation(f"subscription {subscription.id} cannot be cancelled")
+    status = after(subscription.status, SubscriptionAction.CANCEL)
+    if subscription.ends_at is not None and subscription.ends_at <= at:
+        raise InvalidOperation(f"subscription {subscription.id} has ended")
     if at <= subscription.start_date:
         raise ValidationFailed("must lie after the start", field="cancel_at")
-    return replace(subscription, cancelled_at=at, status=SubscriptionStatus.CANCELLED)
+    return replace(subscription, cancelled_at=at, status=status)
 
 
 def reprice(

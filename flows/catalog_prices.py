@@ -10,7 +10,8 @@ from datetime import datetime
 
 from flows.catalog_names import Findings, Names, identity
 from flows.catalog_problems import nearest
-from schemas.catalog import CatalogFile, CatalogPlan, CatalogPrice, CatalogPriceChange
+from schemas.catalog import CatalogFile
+from schemas.catalog_products import CatalogPlan, CatalogPrice, CatalogPriceChange
 from schemas.errors import ValidationFailed
 from schemas.meter import Meter
 from schemas.price import Price, PriceFault, PriceRequest, PriceType, price_faults, price_from

@@ -4,13 +4,8 @@ from collections.abc import Iterator
 
 from flows.catalog_names import ENVIRONMENT, TENANT, Findings, Names, identity
 from flows.catalog_prices import changes_by_price, plan_prices
-from schemas.catalog import (
-    CatalogEntitlement,
-    CatalogFeature,
-    CatalogFile,
-    CatalogMeter,
-    CatalogPlan,
-)
+from schemas.catalog import CatalogFile
+from schemas.catalog_products import CatalogEntitlement, CatalogFeature, CatalogMeter, CatalogPlan
 from schemas.errors import ValidationFailed
 from schemas.ids import EntitlementId, FeatureId, PlanId
 from schemas.meter import AggregationType, Meter, meter_from

@@ -9,138 +9,22 @@ What the API has and this version has not is listed in `LATER`, to be refused as
 import json
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StrictBool, model_validator
+from pydantic import Field
 
-from schemas.doors import (
-    DOOR,
-    DecimalField,
-    InstantField,
-    IntegerField,
-    MetadataField,
-    read_lower,
-    read_upper,
+from schemas.catalog_products import (
+    CatalogFeature,
+    CatalogMeter,
+    CatalogPlan,
+    CatalogPriceChange,
+    Lower,
+    Name,
+    Part,
+    Upper,
 )
-from schemas.meter import MeterRequest
-from schemas.price import (
-    BillingModel,
-    BillingPeriod,
-    PriceRequest,
-    TierMode,
-    TierRequest,
-    TransformQuantityRequest,
-)
-from schemas.subscription import BillingCycle, FeatureType, ProrationBehavior, ResetPeriod
+from schemas.doors import InstantField, IntegerField, MetadataField
+from schemas.price import BillingPeriod
+from schemas.subscription import BillingCycle, ProrationBehavior
 from schemas.wallet import Reason, TopUpRequest, WalletRequest
-
-Upper = BeforeValidator(read_upper)
-Lower = BeforeValidator(read_lower)
-# What names another object of the file.
-Name = Annotated[str, Field(min_length=1)]
-
-
-class Part(BaseModel):
-    """A part of the file: null is absent, and so is an empty value of what comes later."""
-
-    model_config = DOOR
-
-    # Keys of the API that this version does not have yet.
-    LATER: ClassVar[frozenset[str]] = frozenset()
-
-    @model_validator(mode="before")
-    @classmethod
-    def without_nulls(cls, body: object) -> object:
-        """Drop what says nothing."""
-        if not isinstance(body, dict):
-            return body
-        return {
-            key: value
-            for key, value in body.items()
-            if value is not None and not (key in cls.LATER and value in ([], {}, "", False, 0, "0"))
-        }
-
-
-class CatalogMeter(MeterRequest, Part):
-    """A meter; `lookup_key` is ours: its name in answers and for other objects."""
-
-    lookup_key: str = ""
-
-
-class CatalogFeature(Part):
-    """A feature; a metered one names its meter."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"alert_settings", "group_id", "reporting_unit"})
-
-    name: Name
-    lookup_key: str = ""
-    type: Annotated[FeatureType, Lower]
-    meter: str | None = None
-    description: str = ""
-    unit_singular: str = ""
-    unit_plural: str = ""
-    metadata: MetadataField = {}
-
-
-class CatalogPrice(PriceRequest, Part):
-    """A price of the plan that it stands in; a usage price names its meter."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset(
-        {"bucket_size", "filter_values", "group_id", "price_unit_config", "trial_period_days"}
-    )
-
-    # The plan is where the price stands, and the meter is named, so these are no keys of the file.
-    entity_type: ClassVar[Any]  # type: ignore[misc]  # no key of the file
-    entity_id: ClassVar[Any]  # type: ignore[misc]  # no key of the file
-    plan_id: ClassVar[Any]  # type: ignore[misc]  # no key of the file
-    meter_id: ClassVar[Any]  # type: ignore[misc]  # no key of the file
-    bucket_size: ClassVar[Any]  # type: ignore[misc]  # no key of the file
-    filter_values: ClassVar[Any]  # type: ignore[misc]  # no key of the file
-    group_id: ClassVar[Any]  # type: ignore[misc]  # no key of the file
-    price_unit_config: ClassVar[Any]  # type: ignore[misc]  # no key of the file
-    trial_period_days: ClassVar[Any]  # type: ignore[misc]  # no key of the file
-
-    meter: str | None = None
-
-
-class CatalogEntitlement(Part):
-    """What a plan grants of a feature; no `usage_limit` means unlimited, and such usage is free."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset(
-        {
-            "aggregation_mode",
-            "end_date",
-            "grant_allocation_behavior",
-            "grant_duration_unit",
-            "grant_duration_value",
-            "grant_measure",
-            "grant_quota",
-            "grant_unlimited",
-            "parent_entitlement_id",
-            "start_date",
-        }
-    )
-
-    feature: Name
-    feature_type: Annotated[FeatureType, Lower] | None = None
-    is_enabled: StrictBool = True
-    usage_limit: Annotated[IntegerField, Field(ge=0)] | None = None
-    usage_reset_period: Annotated[ResetPeriod, Upper] | None = None
-    is_soft_limit: StrictBool = False
-    static_value: str = ""
-    config_value: dict[str, Any] | None = None
-
-
-class CatalogPlan(Part):
-    """A plan with its prices and what it grants."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset({"credit_grants"})
-
-    name: Name
-    lookup_key: str = ""
-    description: str = ""
-    display_order: IntegerField | None = None
-    metadata: MetadataField = {}
-    prices: list[CatalogPrice] = []
-    entitlements: list[CatalogEntitlement] = []
 
 
 class CatalogCustomer(Part):
@@ -166,9 +50,9 @@ class CatalogCustomer(Part):
     address_postal_code: Annotated[str, Field(max_length=20)] = ""
     address_country: Annotated[str, Field(max_length=2)] = ""
     timezone: str = ""
-    metadata: MetadataField = {}
+    metadata: MetadataField = Field(default_factory=dict)
     billing_currency: str = ""
-    contact_persons: list[dict[str, Any]] = []
+    contact_persons: list[dict[str, Any]] = Field(default_factory=list)
     tax_treatment: str = ""
 
 
@@ -219,7 +103,7 @@ class CatalogSubscription(Part):
     end_date: InstantField | None = None
     timezone: str = ""
     proration_behavior: Annotated[ProrationBehavior, Lower] = ProrationBehavior.NONE
-    metadata: MetadataField = {}
+    metadata: MetadataField = Field(default_factory=dict)
 
 
 class CatalogTopUp(TopUpRequest, Part):
@@ -238,7 +122,7 @@ class CatalogTopUp(TopUpRequest, Part):
 
     at: InstantField
     transaction_reason: Annotated[Reason, Upper] = Reason.PURCHASED_CREDIT_DIRECT
-    metadata: MetadataField = {}
+    metadata: MetadataField = Field(default_factory=dict)
 
 
 class CatalogWallet(WalletRequest, Part):
@@ -251,30 +135,7 @@ class CatalogWallet(WalletRequest, Part):
     external_customer_id: ClassVar[Any]  # type: ignore[misc]  # no key of the file
 
     customer: Name
-    top_ups: list[CatalogTopUp] = []
-
-
-class CatalogPriceUpdate(Part):
-    """The body of a price update: what the successor has in place of its predecessor's."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset(
-        {"bucket_size", "group_id", "price_unit_amount", "price_unit_tiers"}
-    )
-
-    amount: DecimalField | None = None
-    billing_model: Annotated[BillingModel, Upper] | None = None
-    tier_mode: Annotated[TierMode, Upper] | None = None
-    tiers: list[TierRequest] | None = None
-    transform_quantity: TransformQuantityRequest | None = None
-
-
-class CatalogPriceChange(Part):
-    """At an instant, the price of that lookup key gets other terms."""
-
-    at: InstantField
-    route: Literal["update"]
-    price: Name
-    body: CatalogPriceUpdate
+    top_ups: list[CatalogTopUp] = Field(default_factory=list)
 
 
 class CatalogCancelBody(Part):
@@ -311,13 +172,13 @@ class CatalogFile(Part):
 
     LATER: ClassVar[frozenset[str]] = frozenset({"coupons", "taxes", "addons", "groups"})
 
-    meters: list[CatalogMeter] = []
-    features: list[CatalogFeature] = []
-    plans: list[CatalogPlan] = []
-    customers: list[CatalogCustomer] = []
-    subscriptions: list[CatalogSubscription] = []
-    wallets: list[CatalogWallet] = []
-    changes: list[CatalogChange] = []
+    meters: list[CatalogMeter] = Field(default_factory=list)
+    features: list[CatalogFeature] = Field(default_factory=list)
+    plans: list[CatalogPlan] = Field(default_factory=list)
+    customers: list[CatalogCustomer] = Field(default_factory=list)
+    subscriptions: list[CatalogSubscription] = Field(default_factory=list)
+    wallets: list[CatalogWallet] = Field(default_factory=list)
+    changes: list[CatalogChange] = Field(default_factory=list)
 
 
 def catalog_json_schema() -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from schemas.errors import InvalidOperation
 from schemas.ids import (
     CustomerId,
     EntitlementId,
@@ -73,6 +74,46 @@ class SubscriptionStatus(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"
     CANCELLED = "cancelled"
+
+
+class SubscriptionAction(StrEnum):
+    """What can happen to a subscription."""
+
+    ACTIVATE = "activate"
+    AWAIT_PAYMENT = "await_payment"
+    START_TRIAL = "start_trial"
+    PAUSE = "pause"
+    RESUME = "resume"
+    CANCEL = "cancel"
+
+
+# The whole state machine (billing.md 7). What is not in this table cannot happen.
+TRANSITIONS = {
+    (SubscriptionStatus.DRAFT, SubscriptionAction.ACTIVATE): SubscriptionStatus.ACTIVE,
+    (SubscriptionStatus.DRAFT, SubscriptionAction.AWAIT_PAYMENT): SubscriptionStatus.INCOMPLETE,
+    (SubscriptionStatus.DRAFT, SubscriptionAction.START_TRIAL): SubscriptionStatus.TRIALING,
+    (SubscriptionStatus.INCOMPLETE, SubscriptionAction.ACTIVATE): SubscriptionStatus.ACTIVE,
+    (SubscriptionStatus.INCOMPLETE, SubscriptionAction.CANCEL): SubscriptionStatus.CANCELLED,
+    (SubscriptionStatus.TRIALING, SubscriptionAction.ACTIVATE): SubscriptionStatus.ACTIVE,
+    (SubscriptionStatus.TRIALING, SubscriptionAction.AWAIT_PAYMENT): SubscriptionStatus.INCOMPLETE,
+    (SubscriptionStatus.TRIALING, SubscriptionAction.CANCEL): SubscriptionStatus.CANCELLED,
+    (SubscriptionStatus.ACTIVE, SubscriptionAction.PAUSE): SubscriptionStatus.PAUSED,
+    (SubscriptionStatus.ACTIVE, SubscriptionAction.CANCEL): SubscriptionStatus.CANCELLED,
+    (SubscriptionStatus.PAUSED, SubscriptionAction.RESUME): SubscriptionStatus.ACTIVE,
+    (SubscriptionStatus.PAUSED, SubscriptionAction.CANCEL): SubscriptionStatus.CANCELLED,
+}
+
+
+def after(status: SubscriptionStatus, action: SubscriptionAction) -> SubscriptionStatus:
+    """Return the status that an action leads to; any other pair raises InvalidOperation.
+
+    >>> after(SubscriptionStatus.ACTIVE, SubscriptionAction.PAUSE).value
+    'paused'
+    """
+    try:
+        return TRANSITIONS[status, action]
+    except KeyError:
+        raise InvalidOperation(f"cannot {action} a subscription that is {status}") from None
 
 
 @dataclass(frozen=True, slots=True)

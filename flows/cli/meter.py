@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: tally meter catalog.yaml events.ndjson --window DAY --format json"
 
 STDIN = "-"
-VERDICTS = ("accepted", "late", "duplicate", "conflict", "rejected", "unmatched")
+OTHER_VERDICTS = ("duplicate", "conflict", "rejected")
 
 CatalogFile = Annotated[str, typer.Argument(metavar="CATALOG", help="Catalog file, YAML or JSON.")]
 EventFiles = Annotated[
@@ -78,7 +78,7 @@ def metered_files(
 ) -> "Iterator[MeteredFiles]":
     """Meter files through the real dataflow, telling how far it is."""
     for path in events:
-        if path != STDIN and not Path(path).is_file():
+        if path != STDIN and not Path(path).exists():
             raise InputUnreadable(f"{path}: no such file")
     from flows.cli.progress import Progress
     from flows.metering.files import meter_files
@@ -142,9 +142,11 @@ def period_of(
 
 
 def say_counts(metered: "MeteredFiles") -> None:
-    """Say on stderr what became of the events."""
+    """Say on stderr what became of the events; late and unmatched ones are accepted ones."""
     counts = metered.counts
-    say("events: " + " · ".join(f"{name} {counts.get(name, 0):,}" for name in VERDICTS))
+    others = " · ".join(f"{name} {counts.get(name, 0):,}" for name in OTHER_VERDICTS)
+    marks = f"late {counts.get('late', 0):,}, unmatched {counts.get('unmatched', 0):,}"
+    say(f"events: accepted {counts.get('accepted', 0):,} ({marks}) · {others}")
     skipped = sorted(name for name in counts if name.startswith("skipped:") and counts[name])
     reasons = ", ".join(f"{name.partition(':')[2]} {counts[name]:,}" for name in skipped)
     pairs = f"counted {counts.get('counted', 0):,} · skipped {counts.get('skipped', 0):,}"

@@ -99,7 +99,7 @@ class IdentifyLogic(StatefulBatchLogic[ShardedCopies, IdentifiedBatch, IdentifyS
         digests = copies["event_digest"].combine_chunks()
         high, low = (np.ascontiguousarray(half) for half in halves(digests))
         assert self._index is not None
-        found = self._index.first_copies(high, low, positions, lines)
+        found = self._index.first_seen(high, low, positions, lines)
         first, first_lines = found.positions.copy(), found.line_digests.copy()
         if self._taken_over:
             known = pc.is_in(digests, pa.array(list(self._taken_over), pa.binary(16)))

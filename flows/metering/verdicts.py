@@ -73,12 +73,12 @@ def _contents(events: pa.Table) -> Sequence[bytes]:
     """Return the canonical content of events."""
     return [
         content_of(
-            row["event_name"],
-            row["external_customer_id"],
-            row["customer_id"],
-            row["source"],
-            row["timestamp"] if row["timestamp_given"] else None,
-            row["properties"],
+            event_name=row["event_name"],
+            external_customer_id=row["external_customer_id"],
+            customer_id=row["customer_id"],
+            source=row["source"],
+            timestamp=row["timestamp"] if row["timestamp_given"] else None,
+            properties=row["properties"],
         )
         for row in events.select(_CONTENT).to_pylist()
     ]

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from billing.alerts import SettingsKind, check_settings, event_name, level, observe, watched
+from billing.spend_settings import Subject, Watchable, check_spend_setting
 from schemas.alert import AlertSettings, AlertSettingsRequest, AlertState, AlertStream, AlertType
 from schemas.errors import Refused, ValidationFailed
 from schemas.ids import AlertStreamId
@@ -65,7 +66,31 @@ def _alert_sequence(body: Body) -> Answer:
     return {"steps": answers}
 
 
+def _subject(body: Body) -> Subject:
+    try:
+        entity = Watchable(body["entity_type"])
+    except ValueError as error:
+        raise ValidationFailed(str(error), field="entity_type") from error
+    return Subject(entity, body["entity_id"], body["parent_entity_id"])
+
+
+def _alert_setting(body: Body) -> Answer:
+    try:
+        request = body["request"]
+        check_spend_setting(
+            _subject(request),
+            settings_of(request["config"]),
+            subscriptions=body["subscriptions"],
+            groups=body["groups"],
+            existing=[_subject(other) for other in body["existing"]],
+        )
+    except Refused as refused:
+        return {"error": refused.code}
+    return {"error": None}
+
+
 OPS = {
+    "alert_setting": _alert_setting,
     "alert_state": _alert_state,
     "alert_validate": _alert_validate,
     "alert_event": _alert_event,

@@ -7,14 +7,17 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any
 
+from billing.closing import closing_action
 from billing.drafting import draft
+from billing.payments import paid_state
 from billing.ports import UsageQuantity
 from billing.services import schedule_of, windows
 from billing.subscribing import line_quantity
 from schemas.decimals import plain
 from schemas.errors import Refused
 from schemas.ids import CustomerId, SubscriptionId, SubscriptionLineId
-from schemas.invoice import Invoice
+from schemas.invoice import Invoice, InvoiceAction, InvoiceStatus
+from schemas.invoice import after as invoice_after
 from schemas.meter import Aggregation, AggregationType, Meter
 from schemas.period import Interval
 from schemas.price import (
@@ -33,8 +36,11 @@ from schemas.subscription import (
     ProrationBehavior,
     ProrationStrategy,
     Subscription,
+    SubscriptionAction,
     SubscriptionLine,
+    SubscriptionStatus,
 )
+from schemas.subscription import after as subscription_after
 
 FILES = ("invoice.json",)
 
@@ -190,7 +196,30 @@ def _line_quantity(body: Body) -> Answer:
         return {"error": refused.code}
 
 
+def _finalize(body: Body) -> Answer:
+    amounts = [Decimal(amount) for amount in body["lines"]]
+    action = closing_action(amounts, requested=body["requested"])
+    status = invoice_after(InvoiceStatus.DRAFT, action)
+    # A skipped invoice has nothing to pay, whatever it adds up to.
+    due = Decimal(0) if status is InvoiceStatus.SKIPPED else Decimal(body["total"])
+    return {"invoice_status": status, "payment_status": paid_state(due, []).payment_status}
+
+
+def _transition(body: Body) -> Answer:
+    state, action = body["state"], body["action"]
+    try:
+        if body["machine"] == "invoice":
+            return {"state": invoice_after(InvoiceStatus(state), InvoiceAction(action))}
+        assert body["machine"] == "subscription", "credit notes come later"
+        done = subscription_after(SubscriptionStatus(state), SubscriptionAction(action))
+    except Refused as refused:
+        return {"error": refused.code}
+    return {"state": done}
+
+
 OPS = {
+    "finalize": _finalize,
+    "transition": _transition,
     "invoices": _invoices,
     "line_quantity": _line_quantity,
 }

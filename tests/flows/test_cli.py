@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
@@ -20,6 +19,7 @@ from typer.testing import CliRunner
 from flows.answering import COLUMNS, usage_rows, whole_days
 from flows.cli.main import app
 from flows.cli.output import Format, write_rows
+from operators.columns import compute as pc
 from operators.partials import Partials, start
 from schemas.meter import Aggregation, AggregationType, Meter, WindowSize
 from schemas.period import Interval
@@ -129,7 +129,7 @@ def test_rows_are_ordered_and_a_cut_minute_is_read_from_its_events() -> None:
     assert usage_rows(metered, [meter], {"m": "calls"}, Interval(day.start, at)) == []
 
 
-ROWS = [
+ROWS: list[dict[str, object]] = [
     {"name": "a,b [x]", "value": Decimal("1E+2"), "at": datetime(2026, 1, 1, tzinfo=UTC), "n": 1},
     {"name": None, "value": Decimal("-0.50"), "at": datetime(2026, 1, 2, tzinfo=UTC), "n": 2},
 ]
@@ -262,7 +262,7 @@ def test_meter_prints_usage_and_says_what_became_of_the_events(files: list[str])
         ("tokens", "acme", None, *span, "16.5", 3),
         ("tokens", "zeta", None, *span, "1", 1),
     ]
-    assert "accepted 5 · late 0 · duplicate 1 · conflict 0 · rejected 1 · unmatched 0" in err
+    assert "accepted 5 (late 0, unmatched 0) · duplicate 1 · conflict 0 · rejected 1\n" in err
     assert "counted 8 · skipped 2 (not_a_number 2)" in err
     assert "events/s" in err
 

@@ -135,8 +135,8 @@ def seat_days(sql: duckdb.DuckDBPyConnection, customer: str, s: datetime, e: dat
 
 def test_every_event_has_the_verdict_that_was_meant(demo: Demo) -> None:
     counts, generated = demo.counts, demo.generated
-    assert counts["accepted"] + counts["late"] == EVENTS
-    assert counts["late"] > 0
+    assert counts["accepted"] == EVENTS
+    assert 0 < counts["late"] < EVENTS
     assert counts["duplicate"] == generated.duplicates
     assert counts["conflict"] == generated.conflicts
     assert counts["rejected"] == generated.malformed
@@ -302,9 +302,9 @@ def test_invoice_lines_are_the_prices_written_out_by_hand(
     assert lines_of(renewal) == sorted([*LINES[plan](sql, customer, s, e), fee_line(plan, e)])
     for invoice in (opening, renewal):
         subtotal = sum(Decimal(line["amount"]) for line in invoice["lines"])
-        credits = Decimal(invoice["total_prepaid_credits_applied"])
+        taken = Decimal(invoice["total_prepaid_credits_applied"])
         assert Decimal(invoice["subtotal"]) == subtotal
-        assert Decimal(invoice["total"]) == subtotal - credits
+        assert Decimal(invoice["total"]) == subtotal - taken
 
 
 class Account(NamedTuple):
@@ -314,7 +314,7 @@ class Account(NamedTuple):
     ongoing: Decimal
 
 
-def balance(demo: Demo, sql: duckdb.DuckDBPyConnection, customer: str, at: datetime) -> Account:
+def balance(sql: duckdb.DuckDBPyConnection, customer: str, at: datetime) -> Account:
     plan, s, e = SUBSCRIPTIONS[customer]
     usage_only = customer == "cedarworks"
     fee = Decimal(0) if usage_only else FEES[plan][1]
@@ -333,7 +333,6 @@ def balance(demo: Demo, sql: duckdb.DuckDBPyConnection, customer: str, at: datet
     start = e if at >= e else s
     if at > start:
         asked += sum(line.amount for line in LINES[plan](sql, customer, start, at))
-    del demo
     return Account(settled, settled - asked)
 
 
@@ -344,7 +343,7 @@ def test_wallets_hold_what_the_invoices_left(
     (wallet,) = [
         each for each in report_of(demo.report.run)["wallets"] if each["customer"] == customer
     ]
-    expected = balance(demo, sql, customer, END_AT)
+    expected = balance(sql, customer, END_AT)
 
     assert Decimal(wallet["balance"]) == expected.settled
     assert Decimal(wallet["ongoing_balance"]) == expected.ongoing
@@ -365,7 +364,7 @@ def test_each_change_of_the_ongoing_balances_level_is_told_once(
     instants = {START_AT + DAY * count for count in range(41)} | {e, e + timedelta(hours=2)}
     state, expected = "ok", []
     for at in sorted(instants):
-        ongoing = balance(demo, sql, customer, at).ongoing
+        ongoing = balance(sql, customer, at).ongoing
         reached = [name for name, threshold in LEVELS[customer] if ongoing <= threshold]
         level = reached[0] if reached else "ok"
         if level != state:

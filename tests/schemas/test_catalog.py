@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 import schemas.catalog
-from schemas.catalog import CatalogFile, Part, catalog_json_schema
+from schemas.catalog import CatalogFile, catalog_json_schema
+from schemas.catalog_products import Part
 
 SHIPPED = Path(schemas.catalog.__file__).with_name("catalog.schema.json")
 
