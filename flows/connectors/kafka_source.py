@@ -92,6 +92,7 @@ class _PartitionReader:
         self._settings = settings
         self._partition = partition
         self._stop = stop
+        self._snapshot = self._committed = KafkaPosition()
         self._consumer = Consumer(
             {
                 "bootstrap.servers": settings.brokers,
@@ -119,6 +120,7 @@ class _PartitionReader:
         try:
             while not (stop.is_set() or self._stop.is_set()):
                 messages = self._gather(stop)
+                self._commit()
                 if messages is None:
                     return
                 if messages:
@@ -133,13 +135,20 @@ class _PartitionReader:
             self._consumer.close()
 
     def note_progress(self, position: KafkaPosition) -> None:
-        """Commit an offset for those who watch lag; a failure to do so changes nothing."""
-        if position.offset == OFFSET_BEGINNING:
+        """Take note of a snapshot; the reading thread commits it, because a consumer serves one thread."""
+        self._snapshot = position
+
+    def _commit(self) -> None:
+        """Commit the offset of the last snapshot for those who watch lag; nothing reads it back."""
+        position = self._snapshot
+        if position == self._committed or position.offset == OFFSET_BEGINNING:
             return
         place = TopicPartition(self._settings.topic, self._partition, position.offset)
+        self._committed = position
         try:
             self._consumer.commit(offsets=[place], asynchronous=True)
-        except (KafkaException, RuntimeError):
+        except KafkaException:
+            # Lag is shown too high until the next commit; the flow does not depend on it.
             return
 
     def _gather(self, stop: threading.Event) -> list[Message] | None:
@@ -163,6 +172,7 @@ class _PartitionReader:
                 begun = now
                 if settings.idle_seconds is not None and now - idle_from >= settings.idle_seconds:
                     return None
+                self._commit()
         return gathered
 
     def _fill_ids(self, records: pa.Table) -> pa.Array:
@@ -198,7 +208,7 @@ def _without_errors(messages: Sequence[Message]) -> list[Message]:
 
 
 _PASSING = frozenset(
-    {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._PARTITION_EOF}  # noqa: SLF001
+    {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._PARTITION_EOF}  # noqa: SLF001 - the client's public constants are spelt so.
 )
 
 
