@@ -27,10 +27,10 @@ from flows.metering.batches import ReadBatch
 from operators.decoding import Door
 from operators.lateness import BEGINNING
 from operators.rows import csv_records
-from schemas.errors import InputUnreadable
+from schemas.errors import InputUnreadable, ValidationFailed
 from schemas.event import INSTANT, RECORDS
 
-BLOCK_BYTES = 1 << 25
+BLOCK_BYTES = 1 << 24
 # Far above what an event may have, so that a line is refused for what is wrong with the whole of it.
 LINE_BYTES_MAX = 1 << 26
 STDIN = "-"
@@ -61,7 +61,9 @@ class FilePosition:
 class FileSource(FixedPartitionedSource[ReadBatch, FilePosition]):
     """The records of some files as one partition.
 
-    `on_bytes` is told how many bytes of input have been read, from the reading thread.
+    `on_bytes` is told how many bytes of input have been read, from the reading thread. A file that cannot
+    be read to its end ends the input there, and `failure` says why: an exception inside the flow would be
+    wrapped and told twice.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class FileSource(FixedPartitionedSource[ReadBatch, FilePosition]):
         self._paths = in_log_order(paths)
         self._settings = settings
         self._on_bytes = on_bytes or (lambda _: None)
+        self.failure: InputUnreadable | None = None
 
     def list_parts(self) -> list[str]:
         """Return the one partition that all files make up."""
@@ -87,7 +90,16 @@ class FileSource(FixedPartitionedSource[ReadBatch, FilePosition]):
     def _readings(
         self, start: FilePosition, stop: threading.Event
     ) -> Iterator[Reading[FilePosition]]:
-        """Yield batches of all files from a position on."""
+        """Yield batches of all files from a position on, up to the first that is broken."""
+        try:
+            yield from self._batches_of_files(start, stop)
+        except InputUnreadable as failure:
+            self.failure = failure
+
+    def _batches_of_files(
+        self, start: FilePosition, stop: threading.Event
+    ) -> Iterator[Reading[FilePosition]]:
+        """Yield batches of all files from a position on. Raises InputUnreadable."""
         for rank, path in enumerate(self._paths):
             if rank < start.rank or stop.is_set():
                 continue
@@ -177,7 +189,7 @@ def _batches(
                 yield from _csv_batches(file, settings)
             else:
                 yield from _line_batches(file, settings, on_bytes)
-    except (OSError, EOFError, zlib.error, csv.Error) as cause:
+    except (OSError, EOFError, zlib.error, csv.Error, ValidationFailed) as cause:
         raise InputUnreadable(f"{path}: cannot be read to its end: {_why(cause)}") from cause
 
 

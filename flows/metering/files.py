@@ -140,4 +140,6 @@ def meter_files(
             (folder / "recovery").mkdir()
             init_db_dir(folder / "recovery", 1)
             run_main(flow, epoch_interval=EPOCH, recovery_config=RecoveryConfig(folder / "recovery"))
+            if source.failure is not None:
+                raise source.failure
             yield MeteredFiles(store, counts, time.monotonic() - begun)
