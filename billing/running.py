@@ -12,6 +12,7 @@ from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
+from billing.accounts import Account, accounts_of
 from billing.balances import Ongoing
 from billing.claims import customer_unfinalized_end
 from billing.closing import close, due
@@ -63,7 +64,6 @@ class _Step:
     at: datetime
     rank: int
     name: str
-    customers: tuple[CustomerId, ...]
     act: Callable[[], object] | None = None
 
 
@@ -77,33 +77,99 @@ def bill(
     customers: Mapping[CustomerId, str] | None = None,
     delay: timedelta = FINALIZATION_DELAY,
 ) -> BillingRun:
-    """Bill everything that is due by `as_of`, as if the job had run at every instant on the way.
+    """Bill everything that is due by `as_of`, one customer after the other: see `bill_account`.
+
+    Raises Refused for an opening or a top-up that the ledger refuses, of several customers the
+    first by name.
+    """
+    instants = tuple(observe)
+    return joined(
+        bill_account(account, usage, as_of=as_of, observe=instants, delay=delay)
+        for account in accounts_of(subscriptions, openings, customers)
+    )
+
+
+def bill_account(
+    account: Account,
+    usage: UsageReader,
+    *,
+    as_of: datetime,
+    observe: Iterable[datetime] = (),
+    delay: timedelta = FINALIZATION_DELAY,
+) -> BillingRun:
+    """Bill one customer by `as_of`, as if the job had run at every instant on the way.
 
     An invoice whose delay is not over is listed as a draft. Alerts are judged after every write, at
     the expiry of lots, at each instant of `observe`, and at `as_of`; between them they are not.
-    Raises Refused for an opening or a top-up that the ledger refuses.
+    A function of the account and of its cumulative usage: nobody else's weighs in it. Raises
+    Refused for an opening or a top-up that the ledger refuses.
     """
-    store = MemoryStore(subscriptions, customers)
+    store = MemoryStore(account.subscriptions, {account.customer_id: account.external_id})
     steps = [
-        *_wallet_steps(store, openings),
-        *_invoice_steps(store, usage, subscriptions, as_of, delay),
-        *_watch_steps(openings, observe),
+        *_wallet_steps(store, account.openings),
+        *_invoice_steps(store, usage, account.subscriptions, as_of, delay),
+        *_watch_steps(account, observe),
     ]
     for at, together in groupby(sorted(steps, key=_order), key=attrgetter("at")):
         if at > as_of:
             break
-        touched: dict[CustomerId, None] = {}
         for step in together:
             if step.act is not None:
                 step.act()
-            touched |= dict.fromkeys(step.customers)
         # What happens at one instant is judged once, or a wallet that is opened and filled would
         # alarm and recover in between.
-        for customer in touched:
-            _watch(store, usage, customer, at)
+        _watch(store, usage, account.customer_id, at)
     for each in due(store.live_subscriptions(), as_of):
         close(store, usage, each.subscription, each.window, as_of, delay=delay)
-    return _run(store, usage, as_of)
+    return _run(store, usage, account, as_of)
+
+
+def joined(runs: Iterable[BillingRun]) -> BillingRun:
+    """Return the runs of different customers as one, whatever order they come in.
+
+    What happened at the same instant is ordered by the name of the customer, and for one customer
+    stays in the order in which it happened.
+
+    >>> joined([]).invoices
+    ()
+    """
+    every = tuple(runs)
+    customers: dict[str, str] = {}
+    for run in every:
+        customers |= run.customers
+    owners = {state.wallet.id: state.wallet.customer_id for run in every for state in run.wallets}
+
+    def moment(at: datetime, customer_id: str) -> tuple[datetime, str, str]:
+        return at, customers[customer_id], customer_id
+
+    return BillingRun(
+        invoices=tuple(
+            sorted(
+                (invoice for run in every for invoice in run.invoices),
+                key=lambda each: (each.dated_at, each.id),
+            )
+        ),
+        wallets=tuple(
+            sorted(
+                (state for run in every for state in run.wallets),
+                key=lambda each: moment(each.wallet.created_at, each.wallet.customer_id),
+            )
+        ),
+        alerts=tuple(
+            sorted(
+                (alert for run in every for alert in run.alerts),
+                key=lambda each: moment(each.at, each.customer_id),
+            )
+        ),
+        debits=tuple(
+            sorted(
+                (entry for run in every for entry in run.debits),
+                key=lambda each: moment(each.created_at, owners[each.wallet_id]),
+            )
+        ),
+        customers=dict(sorted(customers.items())),
+        subscriptions=dict(sorted(item for run in every for item in run.subscriptions.items())),
+    )
 
 
 def _order(step: _Step) -> tuple[datetime, int, str]:
@@ -113,12 +179,11 @@ def _order(step: _Step) -> tuple[datetime, int, str]:
 def _wallet_steps(store: MemoryStore, openings: Sequence[WalletOpening]) -> Iterator[_Step]:
     """Yield the openings and top-ups, those of one instant in the order given."""
     for number, opening in enumerate(openings):
-        owner = (opening.customer_id,)
         name = f"{number:09}"
-        yield _Step(opening.at, OPENING, name, owner, partial(_open, store, opening))
+        yield _Step(opening.at, OPENING, name, partial(_open, store, opening))
         for count, each in enumerate(opening.top_ups):
             key = f"{name}:{count:09}"
-            yield _Step(each.at, TOP_UP, key, owner, partial(_top_up, store, opening.id, each))
+            yield _Step(each.at, TOP_UP, key, partial(_top_up, store, opening.id, each))
 
 
 def _invoice_steps(
@@ -131,23 +196,22 @@ def _invoice_steps(
     """Yield the closing of each window, and the end of its delay."""
     for number, each in enumerate(due(subscriptions, as_of)):
         subscription, window = each.subscription, each.window
-        owner, name = (subscription.customer_id,), f"{number:09}"
+        name = f"{number:09}"
         for rank, at in ((DRAFT, window.dated_at), (FINALIZATION, window.finalize_at(delay))):
             act = partial(close, store, usage, subscription, window, at, delay=delay)
-            yield _Step(at, rank, name, owner, act)
+            yield _Step(at, rank, name, act)
 
 
-def _watch_steps(openings: Sequence[WalletOpening], observe: Iterable[datetime]) -> Iterator[_Step]:
+def _watch_steps(account: Account, observe: Iterable[datetime]) -> Iterator[_Step]:
     """Yield the instants at which balances are watched though nothing is written."""
-    for opening in openings:
+    for opening in account.openings:
         expiries = {each.request.expires_at for each in opening.top_ups}
         expiries.add(opening.request.initial_credits_expiry_date_utc)
         for at in expiries - {None}:
             assert at is not None
-            yield _Step(at, EXPIRY, opening.id, (opening.customer_id,))
-    everybody = tuple(sorted({opening.customer_id for opening in openings}))
+            yield _Step(at, EXPIRY, opening.id)
     for at in sorted(set(observe)):
-        yield _Step(at, OBSERVATION, "", everybody)
+        yield _Step(at, OBSERVATION, "")
 
 
 def _open(store: MemoryStore, opening: WalletOpening) -> None:
@@ -192,25 +256,22 @@ def _watch(store: MemoryStore, usage: UsageReader, customer: CustomerId, at: dat
         keep(store, running(store, usage, customer, at))
 
 
-def _run(store: MemoryStore, usage: UsageReader, as_of: datetime) -> BillingRun:
-    """Watch everybody a last time, and return what came of it all."""
+def _run(store: MemoryStore, usage: UsageReader, account: Account, as_of: datetime) -> BillingRun:
+    """Watch the customer a last time, and return what came of it all."""
     balances: dict[str, Ongoing] = {}
-    for customer in dict.fromkeys(held.wallet.customer_id for held in store.wallets()):
-        found = running(store, usage, customer, as_of)
+    if store.wallets():
+        found = running(store, usage, account.customer_id, as_of)
         keep(store, found)
-        balances |= {each.wallet_id: each for each in found.balances}
-    states = tuple(WalletState(held.wallet, balances[held.wallet.id]) for held in store.wallets())
-    live = store.live_subscriptions()
-    owners = [held.wallet.customer_id for held in store.wallets()]
-    names: dict[str, str] = {owner: store.external_id_of(owner) for owner in owners}
-    names |= {each.customer_id: each.external_customer_id for each in live}
+        balances = {each.wallet_id: each for each in found.balances}
     return BillingRun(
         invoices=tuple(store.invoices()),
-        wallets=states,
+        wallets=tuple(
+            WalletState(held.wallet, balances[held.wallet.id]) for held in store.wallets()
+        ),
         alerts=tuple(store.alerts),
         debits=tuple(entry for entry in store.entries if entry.type is EntryType.DEBIT),
-        customers=names,
-        subscriptions={each.id: each.lookup_key or each.id for each in live},
+        customers={account.customer_id: account.external_id},
+        subscriptions={each.id: each.lookup_key or each.id for each in store.live_subscriptions()},
     )
 
 

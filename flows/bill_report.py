@@ -1,15 +1,11 @@
 """The report of `tally bill`: everything due by an instant, as JSON and as tables for people."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.running import BillingRun, as_json, bill
-from flows.answering import DAY, Metered, whole_days
+from billing.running import BillingRun, as_json
 from flows.arithmetic import arithmetic
-from flows.billing_usage import MeteredUsage
-from flows.catalog import Catalog
 from flows.cli.output import Figure
 from schemas.decimals import EXACT, plain
 from schemas.money import minor_units
@@ -39,23 +35,6 @@ WALLET_COLUMNS = ("customer", "balance", "ongoing_balance", "currency")
 ALERT_COLUMNS = ("customer", "at", "type", "level")
 
 MIDNIGHT = "T00:00:00Z"
-
-
-def billed(catalog: Catalog, metered: Metered, as_of: datetime) -> BillingRun:
-    """Bill what is due by an instant.
-
-    Balances are watched at the end of each day that has events, beside every write of the ledger.
-    """
-    days = whole_days(metered.first_event_at, metered.last_event_at)
-    count = (days.end - days.start).days if days else 0
-    return bill(
-        catalog.subscriptions,
-        catalog.wallets,
-        MeteredUsage(metered),
-        as_of=as_of,
-        observe=[days.start + DAY * (number + 1) for number in range(count)] if days else (),
-        customers={each.id: each.external_id for each in catalog.customers},
-    )
 
 
 def report_of(run: BillingRun) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Usage for billing: the reader of `billing.ports` over metered files.
+"""Usage for billing: the reader of `billing.ports` over rows that were metered.
 
 It asks `operators.answers`, as `tally meter` does, so that an invoice bills the number that a usage
 query shows.
@@ -6,11 +6,11 @@ query shows.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
 import pyarrow as pa
 
 from billing.ports import UsageBucket, UsageQuantity
-from flows.answering import Metered
 from operators.answers import answer
 from operators.cells import cut_minutes
 from operators.partials import Partials, empty
@@ -19,10 +19,22 @@ from schemas.meter import Meter
 from schemas.period import Interval
 
 
+class CountedUsage(Protocol):
+    """What was counted: the rows of each meter, and the pairs that an edge cuts out."""
+
+    def usage(self, meter: Meter) -> Partials:
+        """Return all rows of a meter."""
+        ...
+
+    def edges(self, meter: Meter, interval: Interval) -> pa.Table:
+        """Return the counted pairs of the base windows that the interval cuts. out: PAIRS."""
+        ...
+
+
 class MeteredUsage:
     """Reads quantities of meters from what was metered; the rows of a meter are read once."""
 
-    def __init__(self, metered: Metered) -> None:
+    def __init__(self, metered: CountedUsage) -> None:
         self.metered = metered
         self.rows: dict[str, dict[str, Partials]] = {}
 

@@ -58,6 +58,7 @@ _DATE = (
 _CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
 _INSTANT_TEXT = rf"^{_DATE}T{_CLOCK}(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$"
 _INSTANT_TEXT_OR_NONE = rf"(?:{_INSTANT_TEXT})|^$"
+_MICROSECOND_TEXT_BYTES = len("2026-02-03T04:05:06.123456Z")
 _FINE_FRACTION = r"(\.[0-9]{6})[0-9]{1,3}"
 _PADDED = r"^[\t-\r ]|[\t-\r ]$"
 
@@ -137,19 +138,30 @@ def _fields_are_plain(
     """Tell which rows need no second thought: present, trimmed, short, with times in plain UTC."""
     name, customer = read["event_name"], read["external_customer_id"]
     plain = pc.and_(_given(name), _given(customer))
-    plain = pc.and_(plain, pc.invert(pc.match_substring_regex(pc.fill_null(name, ""), _PADDED)))
+    plain = pc.and_(plain, _unpadded(name))
     for column in _TEXTS:
-        short = pc.less_equal(pc.binary_length(read[column]), _FIELD_BYTES_MAX)
-        plain = pc.and_(plain, pc.fill_null(short, fill_value=True))
+        lengths = pc.binary_length(read[column])
+        if (pc.max(lengths).as_py() or 0) > _FIELD_BYTES_MAX:
+            short = pc.less_equal(lengths, _FIELD_BYTES_MAX)
+            plain = pc.and_(plain, pc.fill_null(short, fill_value=True))
     times = pc.match_substring_regex(read["timestamp"], _INSTANT_TEXT)
     if door.time_required:
         plain = pc.and_(plain, pc.fill_null(times, fill_value=False))
     else:
         received = records["received_at"].is_valid().take(pa.array(rows))
         plain = pc.and_(plain, pc.if_else(read["timestamp"].is_valid(), times, received))
+    if read["ingested_at"].null_count == read.num_rows:
+        return plain.combine_chunks()
     # An absent receipt time is fine, and so is an empty one.
     stored = pc.match_substring_regex(pc.fill_null(read["ingested_at"], ""), _INSTANT_TEXT_OR_NONE)
     return pc.and_(plain, stored).combine_chunks()
+
+
+def _unpadded(names: pa.ChunkedArray) -> pa.Array:
+    """Tell which names have no white space around them; there are few names, so each is looked at once."""
+    encoded = pc.dictionary_encode(pc.fill_null(names, "")).combine_chunks()
+    padded = pc.match_substring_regex(encoded.dictionary, _PADDED)
+    return pc.invert(padded).take(encoded.indices)
 
 
 def _given(texts: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -189,8 +201,9 @@ def _events(read: pa.Table, records: pa.Table, door: Door) -> pa.Table:
 
 def _instants(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     """Read plain texts as instants; digits beyond microseconds are cut, never rounded."""
-    cut = pc.replace_substring_regex(texts, _FINE_FRACTION, r"\1")
-    return pc.cast(cut, INSTANT)
+    if (pc.max(pc.binary_length(texts)).as_py() or 0) > _MICROSECOND_TEXT_BYTES:
+        texts = pc.replace_substring_regex(texts, _FINE_FRACTION, r"\1")
+    return pc.cast(texts, INSTANT)
 
 
 def _with_ids(ids: pa.ChunkedArray, records: pa.Table, door: Door) -> pa.ChunkedArray:

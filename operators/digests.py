@@ -10,12 +10,11 @@ import pyarrow.compute as pc
 
 from operators.kernels import select
 
-# Lengths come first, so that no two (tenant, environment, id) share a key.
-_IDENTITY = """
-SELECT md5_number(concat(
-    length(tenant_id), ':', length(environment_id), ':', tenant_id, environment_id, event_id
-)) AS digest FROM rows
+# Sixteen digits stand for the scope, so that the whole mostly fits one block of MD5.
+_SCOPES = """
+SELECT md5(concat(length(tenant_id), ':', tenant_id, environment_id))[:16] AS scope FROM rows
 """
+_IDENTITY = "SELECT md5_number(concat(scope, event_id)) AS digest FROM rows"
 
 
 def text_digests(texts: pa.Array) -> pa.Array:
@@ -35,16 +34,29 @@ def identity_digests(events: pa.Table) -> pa.Array:
 
     in:  tenant_id, environment_id, event_id
     """
-    names = events.select(["tenant_id", "environment_id", "event_id"])
-    if not names.num_rows:
+    if not events.num_rows:
         return pa.array([], pa.binary(16))
-    digests = select(_IDENTITY, rows=names)["digest"]
+    rows = pa.table({"scope": _scopes(events), "event_id": events["event_id"]})
+    digests = select(_IDENTITY, rows=rows)["digest"]
     # DuckDB hands a HUGEINT over as 16 bytes, which are the bytes of the MD5.
     chunks = [
         pa.Array.from_buffers(pa.binary(16), len(chunk), [None, chunk.buffers()[1]], 0, chunk.offset)
         for chunk in digests.chunks
     ]
     return pa.chunked_array(chunks).combine_chunks()
+
+
+def _scopes(events: pa.Table) -> pa.Array:
+    """Return the digest of each event's tenant and environment, worked out once for each pair."""
+    names = events.select(["tenant_id", "environment_id"])
+    distinct = names.group_by(names.column_names, use_threads=False).aggregate([])
+    scopes = select(_SCOPES, rows=distinct)["scope"]
+    if distinct.num_rows == 1:
+        return pa.repeat(scopes[0], events.num_rows)
+    known = distinct.append_column("scope", scopes)
+    rows = names.append_column("row", pa.array(np.arange(events.num_rows)))
+    joined = rows.join(known, names.column_names).sort_by("row")
+    return joined["scope"].combine_chunks()
 
 
 def halves(digests: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:

@@ -38,8 +38,9 @@ _LOOKED_AT = ["external_customer_id", "timestamp", "event_id", SOURCE, "properti
 _CARRIED = ["external_customer_id", "timestamp", "event_id"]
 _SCOPE = ("tenant_id", "environment_id")
 
-# Up to so many properties are read of every event that any meter wants.
-_TOGETHER_MAX = 8
+# Groups of fewer rows than this are read together, up to so many properties.
+_ROWS_OF_A_CALL = 4096
+_TOGETHER_MAX = 16
 
 _Rows = TypeVar("_Rows", pa.Table, Column)
 
@@ -175,14 +176,18 @@ def _readings(
 ) -> Iterator[tuple[list[Meter], np.ndarray, _Readings]]:
     """Yield the meters of each name with its rows and what they read there.
 
-    A call of the reader costs as much as thousands of rows, so names whose meters look at the same
-    properties are read together, and all of them where these are few in all.
+    Names whose meters look at the same properties are read together. A call of the reader costs as much
+    as thousands of rows, so what is left with few rows is read in one call.
     """
     groups: dict[tuple[str, ...], list[tuple[list[Meter], np.ndarray]]] = {}
-    names = properties_of(meters)
     for asked, rows in _by_name(meters, events):
-        wanted = names if len(names) <= _TOGETHER_MAX else sorted(properties_of(asked))
-        groups.setdefault(tuple(wanted), []).append((asked, rows))
+        groups.setdefault(tuple(sorted(properties_of(asked))), []).append((asked, rows))
+    small = [wanted for wanted, group in groups.items() if _rows_of(group) < _ROWS_OF_A_CALL]
+    together = sorted({name for wanted in small for name in wanted})
+    if len(together) <= _TOGETHER_MAX:
+        rest = [named for wanted in small for named in groups.pop(wanted)]
+        if rest:
+            groups.setdefault(tuple(together), []).extend(rest)
     for wanted, group in groups.items():
         every = np.concatenate([rows for _, rows in group])
         batch = events.select(_LOOKED_AT).take(pa.array(every)).combine_chunks()
@@ -195,6 +200,11 @@ def _readings(
             }
             yield asked, rows, _Readings(batch.slice(start, rows.size), part)
             start += rows.size
+
+
+def _rows_of(group: list[tuple[list[Meter], np.ndarray]]) -> int:
+    """Return how many rows the names of a group have."""
+    return sum(rows.size for _, rows in group)
 
 
 def _by_name(meters: Sequence[Meter], events: pa.Table) -> Iterator[tuple[list[Meter], np.ndarray]]:

@@ -65,7 +65,9 @@ def property_columns(properties: Column | Chunks, names: Sequence[str]) -> dict[
     """
     distinct = list(dict.fromkeys(names))
     rows = properties.combine_chunks() if isinstance(properties, pa.ChunkedArray) else properties
-    if not len(rows) or not distinct or not all(readable(name) for name in distinct):
+    if not distinct:
+        return {}
+    if not len(rows) or not all(readable(name) for name in distinct):
         return property_columns_exact(rows, distinct)
     raw = raw_values(rows, distinct)
     hard = hard_rows(rows)
@@ -131,16 +133,20 @@ def _mapping_reader(names: tuple[str, ...]) -> Callable[[bytes], list[list[bytes
 def _property(literals: Column) -> Property:
     """Turn the raw JSON of one property, null where it is missing, into its kinds and texts."""
     kinds = _KINDS[first_bytes(literals)]
-    quoted = pa.array(kinds == Kind.TEXT)
-    bare = pc.utf8_slice_codeunits(literals, 1, -1)
-    text = pc.if_else(quoted, bare, literals)
-    text = pc.if_else(pa.array((kinds == Kind.TEXT) | (kinds == Kind.NUMBER)), text, None)
-    escaped = pc.and_(quoted, pc.match_substring(literals, "\\"))
-    if pc.any(escaped).as_py():
+    is_text, is_number = kinds == Kind.TEXT, kinds == Kind.NUMBER
+    if is_number.all():
+        return Property(pa.array(kinds), literals)
+    texts = pc.utf8_slice_codeunits(literals, 1, -1)
+    if not is_text.all():
+        texts = pc.if_else(pa.array(is_text), texts, literals)
+        if not (is_text | is_number).all():
+            texts = pc.if_else(pa.array(is_text | is_number), texts, None)
+    escaped = pc.and_(pa.array(is_text), pc.fill_null(pc.match_substring(literals, "\\"), fill_value=False))
+    if escaped.true_count:
         # Only texts with escapes in them are decoded one by one.
         decoded = [_TEXT.decode(value) for value in pc.filter(literals, escaped).to_pylist()]
-        text = pc.replace_with_mask(text, escaped, pa.array(decoded, pa.string()))
-    return Property(pa.array(kinds), text)
+        texts = pc.replace_with_mask(texts, escaped, pa.array(decoded, pa.string()))
+    return Property(pa.array(kinds), texts)
 
 
 def canonical_text(kinds: Column, texts: Column) -> Column:

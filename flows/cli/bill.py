@@ -38,12 +38,12 @@ def bill(
     """
     at = instant(as_of, "--as-of")
     assert at is not None, "the option is required"
-    from flows.bill_report import billed
+    from flows.billing.metered import bill_metered
     from flows.catalog import load_catalog
 
     loaded = load_catalog(catalog)
     with metered_files(loaded, events, processes) as metered:
-        write_run(billed(loaded, metered, at), form)
+        write_run(bill_metered(loaded, metered, at), form)
         say_counts(metered)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from billing.running import BillingRun
 from flows.answering import Metered, usage_rows, whole_days
-from flows.bill_report import billed
+from flows.billing.metered import bill_metered
 from flows.catalog import Catalog, load_catalog
 from flows.demo.generator import END_AT
 
@@ -41,4 +41,4 @@ def demo_report(catalog: Catalog, metered: Metered) -> DemoReport:
     period = whole_days(metered.first_event_at, metered.last_event_at)
     assert period is not None, "the demo has events"
     usage = usage_rows(metered, catalog.meters, catalog.names, period)
-    return DemoReport(usage, billed(catalog, metered, END_AT))
+    return DemoReport(usage, bill_metered(catalog, metered, END_AT))

@@ -22,6 +22,7 @@ from flows.stores.clickhouse import Store, open_store
 from flows.stores.dead_letters import read_dead_letters
 from flows.stores.tables import Scope
 from operators.partials import Partials
+from schemas.errors import ValidationFailed
 from schemas.meter import Meter
 from schemas.period import Interval
 
@@ -105,8 +106,13 @@ def meter_files(
     """Meter NDJSON and CSV files, plain or gzip, and give what came of it; `-` is standard input.
 
     Recovery is on, in a folder that goes away with the context. Raises InputUnreadable if a file cannot be
-    read to its end.
+    read to its end, and ValidationFailed for more than one process.
     """
+    if processes != 1:
+        raise ValidationFailed(
+            "metering files with several processes is not built yet: leave --processes out",
+            field="processes",
+        )
     begun = time.monotonic()
     total = total_bytes(paths)
     read = 0
@@ -122,7 +128,7 @@ def meter_files(
         counts = Counts()
         with open_store(str(folder / "store")) as store:
             # The store lives for one run: merging its parts would be half the cost of writing them.
-            store.stop_merging()
+            store.serve_one_run()
             source = FileSource(
                 paths,
                 FileSettings(TENANT, ENVIRONMENT, BATCH_RECORDS, EVENT_BYTES_MAX, LATENESS_MICROSECONDS),

@@ -22,7 +22,7 @@ from flows.metering.batches import Frontier, IdentifiedBatch, ShardedCopies
 from flows.metering.verdicts import same_content, verdict_rows
 from flows.stores.first_copies import events_at
 from flows.stores.clickhouse import Store
-from flows.stores.tables import IDENTITIES, STORED_EVENTS
+from flows.stores.tables import STORED_EVENTS
 from operators.digests import halves
 from schemas.event import EVENTS
 from schemas.verdict import Verdict
@@ -109,14 +109,9 @@ class IdentifyLogic(StatefulBatchLogic[ShardedCopies, IdentifiedBatch, IdentifyS
         return first, first_lines
 
     def _store_raw(self, accepted: pa.Table) -> None:
-        """Make first copies and their identities durable."""
+        """Make first copies durable."""
         if accepted.num_rows:
-            identities = accepted.rename_columns(
-                ["line_digest" if name == "fingerprint" else name for name in accepted.column_names]
-            )
-            self._store.insert_events(
-                accepted.select(STORED_EVENTS.names), identities.select(IDENTITIES.names)
-            )
+            self._store.insert_events(accepted.select(STORED_EVENTS.names))
 
     def _judge(
         self,

@@ -69,8 +69,11 @@ class OpenCells:
         if not delta.table.num_rows:
             return empty(self.aggregation_type)
         before = self._take_out(delta.table)
-        nothing = empty(self.aggregation_type).members
-        changed = merge(self.aggregation_type, [*(Partials(table, nothing) for table in before), delta])
+        changed = delta
+        if before:
+            nothing = empty(self.aggregation_type).members
+            known = (Partials(table, nothing) for table in before)
+            changed = merge(self.aggregation_type, [*known, delta])
         self._chunks.append(_chunk(changed.table))
         if len(self._chunks) > CHUNKS_MAX:
             self._compact()
@@ -162,14 +165,36 @@ def open_cells() -> dict[str, OpenCells]:
     return {name: OpenCells(name) for name in PARTIAL_COLUMNS}
 
 
+def concatenated(parts: Iterable[Mapping[str, Partials]]) -> dict[str, Partials]:
+    """Put several contributions one behind the other: quick to write, and merged when they are read.
+
+    >>> concatenated([]) == {}
+    True
+    """
+    return {
+        name: Partials(
+            pa.concat_tables([each.table for each in several]),
+            None
+            if several[0].members is None
+            else pa.concat_tables([each.members for each in several if each.members is not None]),
+        )
+        for name, several in _by_type(parts).items()
+    }
+
+
 def combined(parts: Iterable[Mapping[str, Partials]]) -> dict[str, Partials]:
     """Merge several contributions, each by aggregation type, into one.
 
     >>> combined([]) == {}
     True
     """
+    return {name: merge(name, several) for name, several in _by_type(parts).items()}
+
+
+def _by_type(parts: Iterable[Mapping[str, Partials]]) -> dict[str, list[Partials]]:
+    """Return contributions by aggregation type."""
     by_type: dict[str, list[Partials]] = {}
     for part in parts:
         for name, partials in part.items():
             by_type.setdefault(name, []).append(partials)
-    return {name: merge(name, partials) for name, partials in by_type.items()}
+    return by_type

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.metering.open_cells import combined
+from flows.metering.open_cells import combined, concatenated
 from flows.metering.segments import Segment, read_segment, write_segment
 from operators.partials import Partials, empty
 
@@ -70,9 +70,9 @@ class SegmentLog:
             self._replace(*whole())
         else:
             if self._unsealed_published:
-                self._append("published", combined(self._unsealed_published))
+                self._append("published", concatenated(self._unsealed_published))
                 self._unpublished_from = len(self._segments)
-            self._append("open", combined(self._unsealed))
+            self._append("open", concatenated(self._unsealed))
         self._unsealed, self._unsealed_published = [], []
         return SegmentManifest(
             tuple(self._segments),

@@ -1,4 +1,4 @@
-"""The store of the metering flow: raw events, identities, usage and verdicts, in Arrow.
+"""The store of the metering flow: raw events, usage and verdicts, in Arrow.
 
 Every insert is on the disk when the call returns, and writing the same rows again changes nothing
 that a read shows. Order matters to those who read while others write: raw rows first, then usage,
@@ -18,7 +18,6 @@ from flows.stores.tables import (
     CELLS,
     FLUSHES,
     GENERATIONS,
-    IDENTITIES,
     STORED_EVENTS,
     TABLES,
     Flush,
@@ -79,26 +78,25 @@ class Store:
         """Let go of the connection."""
         self.engine.close()
 
-    def stop_merging(self) -> None:
-        """Stop the background merges of events and identities, half of what writing them costs.
+    def serve_one_run(self) -> None:
+        """Neither merge raw events in the background nor wait for the disk, most of what they cost.
 
         For an embedded store that lives for one run: reads stay right and become slower with each
         insert, and beyond 1000 inserts the engine slows them down. Raises StoreError.
         """
         self.engine.command("SYSTEM STOP MERGES events")
-        self.engine.command("SYSTEM STOP MERGES identities")
+        for table in ("events", "usage", "usage_members", "verdicts", "skips", "dead_letters"):
+            self.engine.command(
+                f"ALTER TABLE {table} MODIFY SETTING fsync_after_insert = 0, fsync_part_directory = 0"
+            )
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Append rows to one of `TABLES`, its columns in any order. Raises StoreError."""
         self.engine.insert(table, rows.select(TABLES[table].names))
 
-    def insert_events(self, events: pa.Table, identities: pa.Table) -> None:
-        """Append accepted copies and the identities they hold.
-
-        in: STORED_EVENTS, IDENTITIES
-        """
+    def insert_events(self, events: pa.Table) -> None:
+        """Append accepted copies (in: STORED_EVENTS)."""
         self.insert("events", events)
-        self.insert("identities", identities)
 
     def insert_usage(self, rows: pa.Table, members: pa.Table | None = None) -> None:
         """Append cumulative rows, after the members that are new in their cells.
@@ -204,21 +202,6 @@ class Store:
                 STORED_EVENTS, "events FINAL", IN_CELLS + wanted, NOT_WITHDRAWN, order=LOG_ORDER
             ),
             STORED_EVENTS,
-        )
-
-    def first_copies(self, digests: "pa.Array[Any] | pa.ChunkedArray[Any]") -> pa.Table:
-        """Return the first known position of each digest that the store knows.
-
-        in:  binary(16)
-        out: IDENTITIES
-        """
-        if not len(digests):
-            return IDENTITIES.empty_table()
-        # A statement is text. Lookups are for conflicts and questions, not for each event.
-        texts = pa.array([bytes(digest.as_py()).hex() for digest in digests], pa.string())
-        wanted = among(pa.table({"d": texts}), "d String", "toFixedString(unhex(d), 16)")
-        return self.engine.read(
-            select(IDENTITIES, "identities FINAL", "event_digest IN " + wanted), IDENTITIES
         )
 
     def read_table(self, table: str, scope: Scope | None = None) -> pa.Table:

@@ -40,14 +40,6 @@ STORED_EVENTS = EVENTS.append(pa.field("event_digest", DIGEST, nullable=False)).
     pa.field("received_at", INSTANT)
 )
 
-# The first position of an id, and a digest of that copy's line to tell a duplicate from a conflict.
-IDENTITIES = schema(
-    *SCOPE_FIELDS,
-    pa.field("event_digest", DIGEST, nullable=False),
-    *POSITION_FIELDS,
-    pa.field("line_digest", pa.uint64(), nullable=False),
-)
-
 # The minutes of events that a rebuild wants; `window_start` is the minute's first microsecond.
 CELLS = schema(
     *SCOPE_FIELDS,
@@ -117,7 +109,6 @@ TABLES: Mapping[str, pa.Schema] = {
     "events": STORED_EVENTS,
     "withdrawn": WITHDRAWN,
     "corrections": CORRECTIONS,
-    "identities": IDENTITIES,
     "usage": USAGE,
     "usage_members": STORED_MEMBERS,
     "meter_generations": GENERATIONS,

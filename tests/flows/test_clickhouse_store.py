@@ -24,7 +24,6 @@ from flows.stores.tables import (
     CELLS,
     DEAD_LETTERS,
     GENERATIONS,
-    IDENTITIES,
     STORED_EVENTS,
     STORED_MEMBERS,
     TABLES,
@@ -186,7 +185,6 @@ def test_a_usage_row_keeps_all_digits_and_all_nulls(store: Store) -> None:
     ("table", "row"),
     [
         ("events", event(1)),
-        ("identities", dict.fromkeys(IDENTITIES.names) | event(1) | {"line_digest": 2**64 - 1}),
         ("usage", usage(3, sum=Decimal(2))),
         ("usage_members", usage(1) | {"member": b"m" * 16}),
         (
@@ -225,16 +223,9 @@ def test_readers_see_the_highest_version_and_no_sum(store: Store, versions: list
 @pytest.mark.parametrize("order", [[(0, 7), (0, 9), (1, 1)], [(1, 1), (0, 9), (0, 7)]])
 def test_the_lowest_position_of_an_id_wins(store: Store, order: list[tuple[int, int]]) -> None:
     for partition, offset in order:
-        row = event(offset, partition=partition, event_digest=b"d" * 16, line_digest=offset)
-        store.insert_events(
-            pa.Table.from_pylist([row], STORED_EVENTS), pa.Table.from_pylist([row], IDENTITIES)
-        )
+        row = event(offset, partition=partition, event_digest=b"d" * 16)
+        store.insert_events(pa.Table.from_pylist([row], STORED_EVENTS))
 
-    found = store.first_copies(pa.array([b"d" * 16, b"unknown id......"], pa.binary(16)))
-
-    assert found.select(["partition", "offset", "line_digest"]).to_pylist() == [
-        {"partition": 0, "offset": 7, "line_digest": 7}
-    ]
     assert offsets(store.read_events(SCOPE, ["api.call"])) == [7]
 
 
@@ -306,7 +297,7 @@ def test_members_of_a_cell_come_back_once_each(store: Store) -> None:
 
 def test_a_store_that_does_not_merge_reads_the_same(folder: str) -> None:
     with open_store(folder, f"tally_{next(DATABASES)}") as store:
-        store.stop_merging()
+        store.serve_one_run()
         for number in range(12):
             put(store, "events", event(number), event(0))
 

@@ -56,21 +56,6 @@ ENGINE = ReplacingMergeTree(correction)
 ORDER BY (tenant_id, environment_id, meter_id, external_customer_id, window_start, `group`)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
--- The first position of each id. Never partitioned by time: an id is one event for ever.
-CREATE TABLE IF NOT EXISTS identities
-(
-    event_digest FixedString(16) CODEC(NONE),
-    tenant_id LowCardinality(String),
-    environment_id LowCardinality(String),
-    log_partition Int32,
-    log_offset Int64,
-    line_digest UInt64 CODEC(NONE),
-    inverted_position UInt64 MATERIALIZED bitNot(bitOr(bitShiftLeft(toUInt64(log_partition), 48), toUInt64(log_offset)))
-)
-ENGINE = ReplacingMergeTree(inverted_position)
-ORDER BY (event_digest, tenant_id, environment_id)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_bytes_for_wide_part = 268435456, merge_selector_base = 10;
-
 -- Cumulative rows; the version is the number of events that a row contains, generation counts re-meterings.
 CREATE TABLE IF NOT EXISTS usage
 (

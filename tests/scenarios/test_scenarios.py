@@ -1,0 +1,214 @@
+"""Worked examples of billing as text, and that `tally bill` comes to the figures in them.
+
+Each file of this folder holds a catalog (DESIGN section 8), events as a table, how many of them got
+which verdict, and what is expected at one or more instants. The figures were worked out by hand
+from the rules; the remarks say how. A table has a line of columns and a line a row, cells between
+`|`, and `#` begins a remark; 00:00 UTC is written as its day. Scenarios run one after the other in
+one process, because the embedded engine is one for each process.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.bill_report import billed, report_of
+from flows.catalog import load_catalog
+from flows.documents import read_document
+from flows.metering.files import meter_files
+
+FILES = sorted(Path(__file__).parent.glob("*.yaml"))
+
+MIDNIGHT = "T00:00:00Z"
+EVENT_FIELDS = {
+    "id": "event_id",
+    "when": "timestamp",
+    "event": "event_name",
+    "customer": "external_customer_id",
+}
+VERDICTS = ("accepted", "late", "duplicate", "conflict", "rejected")
+AMOUNTS = {
+    "subtotal": "subtotal",
+    "credits": "total_prepaid_credits_applied",
+    "total": "total",
+}
+
+Shown = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What is expected at an instant, in the form that `shown` gives to what was billed."""
+
+    as_of: str
+    expected: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One file: its catalog, the records of its log, and what is expected."""
+
+    title: str
+    catalog: Shown
+    records: list[Shown]
+    counts: dict[str, int]
+    statements: list[Statement]
+
+
+def table(text: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table by column; remarks and empty lines are left out."""
+    columns: list[str] | None = None
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.partition("#")[0].split("|")]
+        if cells == [""]:
+            continue
+        if columns is None:
+            columns = cells
+            continue
+        assert len(cells) == len(columns), f"{len(columns)} cells are expected in: {line}"
+        yield dict(zip(columns, cells, strict=True))
+
+
+def scenario(path: Path) -> Scenario:
+    """Read a scenario file; a key that has no meaning is an error."""
+    document = read_document(str(path))
+    assert isinstance(document, dict)
+    assert set(document) == {"scenario", "catalog", "events", "counts", "expected"}, path
+    return Scenario(
+        document["scenario"],
+        document["catalog"],
+        [record(number, row) for number, row in enumerate(table(document["events"]))],
+        document["counts"],
+        [statement(each) for each in document["expected"]],
+    )
+
+
+def record(number: int, row: dict[str, str]) -> Shown:
+    """Return the record of an event: a column without a meaning of its own is a property."""
+    given = {name: value for name, value in row.items() if value != ""}
+    fields = {field: given.pop(name) for name, field in EVENT_FIELDS.items() if name in given}
+    if "timestamp" in fields:
+        fields["timestamp"] = instant(fields["timestamp"])
+    return {"event_id": f"event {number}"} | fields | {"properties": given}
+
+
+def statement(stated: Shown) -> Statement:
+    """Return what a statement expects; wallets and alerts that it leaves out are none."""
+    assert set(stated) <= {"as_of", "invoices", "wallets", "alerts"}, stated
+    expected = {
+        "invoices": in_order([invoice(each) for each in stated["invoices"]]),
+        "wallets": [figures(row, "balance", "ongoing") for row in table(stated.get("wallets", ""))],
+        "alerts": list(table(stated.get("alerts", ""))),
+    }
+    return Statement(instant(stated["as_of"]), expected)
+
+
+def invoice(stated: Shown) -> Shown:
+    """Return an invoice as it is compared. The order of its lines is no matter of accounts."""
+    assert set(stated) == {"of", "period", "currency", "lines", *AMOUNTS}, stated
+    lines = [figures(row, "quantity", "amount") for row in table(stated["lines"])]
+    return figures(stated, *AMOUNTS) | {"lines": sorted(lines, key=line_order)}
+
+
+def in_order(invoices: Iterable[Shown]) -> list[Shown]:
+    """Return invoices by subscription, those of each in the order in which they came."""
+    return sorted(invoices, key=lambda each: each["of"])
+
+
+def figures(row: Shown, *names: str) -> Shown:
+    """Return a row whose figures are compared by value."""
+    return row | {name: Decimal(row[name]) for name in names}
+
+
+def line_order(line: Shown) -> tuple[str, str]:
+    return line["item"], line["service period"]
+
+
+def instant(text: str) -> str:
+    """Return an instant as the program writes it."""
+    return text if "T" in text else text + MIDNIGHT
+
+
+def period(of: Shown) -> str:
+    """Return a period as scenarios write it."""
+    start, end = (of[name].removesuffix(MIDNIGHT) for name in ("period_start", "period_end"))
+    return f"{start} to {end}"
+
+
+def shown(report: Shown) -> Shown:
+    """Return the report of `tally bill --format json` in the form of a scenario."""
+    return {
+        "invoices": in_order(
+            {
+                "of": each["subscription"],
+                "period": period(each),
+                "currency": each["currency"],
+                "lines": sorted(
+                    (
+                        {
+                            "item": line["display_name"],
+                            "service period": period(line),
+                            "quantity": Decimal(line["quantity"]),
+                            "amount": Decimal(line["amount"]),
+                        }
+                        for line in each["lines"]
+                    ),
+                    key=line_order,
+                ),
+                **{name: Decimal(each[member]) for name, member in AMOUNTS.items()},
+            }
+            for each in report["invoices"]
+        ),
+        "wallets": [
+            {
+                "customer": each["customer"],
+                "currency": each["currency"],
+                "balance": Decimal(each["balance"]),
+                "ongoing": Decimal(each["ongoing_balance"]),
+            }
+            for each in report["wallets"]
+        ],
+        "alerts": [
+            {
+                "when": each["at"].removesuffix(MIDNIGHT),
+                "customer": each["customer"],
+                "alert": each["type"],
+                "level": each["level"],
+            }
+            for each in report["alerts"]
+        ],
+    }
+
+
+@pytest.mark.requires("embedded")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_program_comes_to_the_figures_worked_out_by_hand(path: Path, tmp_path: Path) -> None:
+    told = scenario(path)
+    catalog, log = tmp_path / "catalog.json", tmp_path / "events.ndjson"
+    # A figure that the file writes without quotes is exact, and stays so as text.
+    catalog.write_text(json.dumps(told.catalog, default=str))
+    log.write_text("".join(json.dumps(each) + "\n" for each in told.records))
+    loaded = load_catalog(str(catalog))
+    with meter_files(loaded, [str(log)]) as metered:
+        verdicts = {name: metered.counts.get(name, 0) for name in VERDICTS}
+        found = [
+            shown(report_of(billed(loaded, metered, datetime.fromisoformat(each.as_of))))
+            for each in told.statements
+        ]
+    assert verdicts == dict.fromkeys(VERDICTS, 0) | told.counts
+    for each, came_to in zip(told.statements, found, strict=True):
+        for part, expected in each.expected.items():
+            assert came_to[part] == expected, f"{part} as of {each.as_of}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_figures_of_a_scenario_add_up(path: Path) -> None:
+    invoices = [each for told in scenario(path).statements for each in told.expected["invoices"]]
+    for each in invoices:
+        assert sum(line["amount"] for line in each["lines"]) == each["subtotal"]
+        assert each["subtotal"] - each["credits"] == each["total"]
