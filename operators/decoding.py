@@ -9,6 +9,7 @@ malformed or merely unusual, takes the exact path, one at a time.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,9 +48,7 @@ FROM (SELECT line, json_keys(line, ['$', '$.properties']) AS keys FROM records)
 
 # RFC 3339 in the years that lie whole within the accepted range; other spellings take the exact path.
 _YEAR = "(?:19(?:7[1-9]|[89][0-9])|20[0-9]{2}|21(?:[0-8][0-9]|9[0-8]))"
-_LEAP_YEAR = (
-    "(?:19(?:7[26]|8[048]|9[26])|20(?:[02468][048]|[13579][26])|21(?:0[48]|[2468][048]|[13579][26]))"
-)
+_LEAP_YEAR = "(?:19(?:7[26]|8[048]|9[26])|20(?:[02468][048]|[13579][26])|21(?:0[48]|[2468][048]|[13579][26]))"
 _DATE = (
     f"(?:{_YEAR}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
     "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
@@ -110,7 +109,9 @@ def decode(records: pa.Table, door: Door) -> Decoded:
 
 def _fast(records: pa.Table, door: Door) -> tuple[np.ndarray, pa.Table]:
     """Decode the records that pass the guard; return their rows in the batch, and their events."""
-    lines, rows = passes_guard(records["value"].chunk(0) if records.num_rows else None, door.event_bytes_max)
+    lines, rows = passes_guard(
+        records["value"].chunk(0) if records.num_rows else None, door.event_bytes_max
+    )
     if not len(rows):
         return rows, EVENTS.empty_table()
     read = select(_READ, records=pa.table({"line": lines})).combine_chunks()
@@ -127,14 +128,14 @@ def _keys_are_distinct(read: pa.Table) -> pa.Array:
     distinct = pa.array([True] * read.num_rows)
     for column in ("keys", "property_keys"):
         encoded = read[column].combine_chunks().dictionary_encode()
-        good = pa.array([not repeats_a_key(keys) for keys in encoded.dictionary.to_pylist()], pa.bool_())
+        good = pa.array(
+            [not repeats_a_key(keys) for keys in encoded.dictionary.to_pylist()], pa.bool_()
+        )
         distinct = pc.and_(distinct, pc.fill_null(good.take(encoded.indices), fill_value=True))
     return distinct
 
 
-def _fields_are_plain(
-    read: pa.Table, records: pa.Table, rows: np.ndarray, door: Door
-) -> pa.Array:
+def _fields_are_plain(read: pa.Table, records: pa.Table, rows: np.ndarray, door: Door) -> pa.Array:
     """Tell which rows need no second thought: present, trimmed, short, with times in plain UTC."""
     name, customer = read["event_name"], read["external_customer_id"]
     plain = pc.and_(_given(name), _given(customer))
@@ -211,7 +212,9 @@ def _with_ids(ids: pa.ChunkedArray, records: pa.Table, door: Door) -> pa.Chunked
     missing = ids.is_null()
     if not pc.any(missing).as_py():
         return ids
-    filled = pc.replace_with_mask(ids.combine_chunks(), missing.combine_chunks(), door.fill_ids(records.filter(missing)))
+    filled = pc.replace_with_mask(
+        ids.combine_chunks(), missing.combine_chunks(), door.fill_ids(records.filter(missing))
+    )
     return pa.chunked_array([filled])
 
 
@@ -219,7 +222,9 @@ def _scopes(keys: pa.ChunkedArray, door: Door) -> tuple[pa.Array, pa.Array]:
     """Return tenant and environment by each record's key, or the door's where the key has none."""
     if keys.null_count == len(keys):
         rows = len(keys)
-        return pa.repeat(pa.scalar(door.tenant_id), rows), pa.repeat(pa.scalar(door.environment_id), rows)
+        return pa.repeat(pa.scalar(door.tenant_id), rows), pa.repeat(
+            pa.scalar(door.environment_id), rows
+        )
     encoded = keys.combine_chunks().dictionary_encode()
     scopes = [scope_of(key, door) for key in encoded.dictionary.to_pylist()]
     indices = encoded.indices
@@ -265,7 +270,9 @@ def _exact(
     table = pa.Table.from_pylist(events, schema=_nullable(EVENTS))
     named = _with_ids(pa.chunked_array([ids]), kept.take(pa.array(good, pa.int64())), door)
     table = table.set_column(EVENTS.get_field_index("event_id"), "event_id", named).cast(EVENTS)
-    rejected = kept.take(pa.array(bad, pa.int64())).append_column("reason", pa.array(reasons, pa.string()))
+    rejected = kept.take(pa.array(bad, pa.int64())).append_column(
+        "reason", pa.array(reasons, pa.string())
+    )
     return rows[np.array(good, np.int64)], table, rejected.select(REJECTED.names).cast(REJECTED)
 
 
@@ -274,7 +281,7 @@ def _nullable(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_nullable(True) for field in schema])  # noqa: FBT003 - Arrow's own
 
 
-def _decode_one(record: dict[str, object], door: Door) -> dict[str, object] | Rejection:
+def _decode_one(record: dict[str, Any], door: Door) -> dict[str, object] | Rejection:
     """Decode one record exactly and fill in what the door fills in."""
     value, received = record["value"] or b"", record["received_at"]
     event = decode_record(value, received_at=received, event_bytes_max=door.event_bytes_max)

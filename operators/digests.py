@@ -40,7 +40,9 @@ def identity_digests(events: pa.Table) -> pa.Array:
     digests = select(_IDENTITY, rows=rows)["digest"]
     # DuckDB hands a HUGEINT over as 16 bytes, which are the bytes of the MD5.
     chunks = [
-        pa.Array.from_buffers(pa.binary(16), len(chunk), [None, chunk.buffers()[1]], 0, chunk.offset)
+        pa.Array.from_buffers(
+            pa.binary(16), len(chunk), [None, chunk.buffers()[1]], 0, chunk.offset
+        )
         for chunk in digests.chunks
     ]
     return pa.chunked_array(chunks).combine_chunks()
@@ -61,7 +63,9 @@ def _scopes(events: pa.Table) -> pa.Array:
 
 def halves(digests: pa.Array) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """Return the high and the low 64 bits of binary(16) digests, for arithmetic on them."""
-    words = np.frombuffer(digests.buffers()[1], np.uint64) if len(digests) else np.empty(0, np.uint64)
+    words = (
+        np.frombuffer(digests.buffers()[1], np.uint64) if len(digests) else np.empty(0, np.uint64)
+    )
     words = words[2 * digests.offset :][: 2 * len(digests)].reshape(-1, 2)
     return words[:, 1], words[:, 0]
 
@@ -74,4 +78,4 @@ def fingerprints(values: pa.Array) -> npt.NDArray[np.uint64]:
     if len(values) == 0:
         return np.empty(0, np.uint64)
     hashes = select("SELECT hash(value) AS fingerprint FROM rows", rows=pa.table({"value": values}))
-    return hashes["fingerprint"].to_numpy().astype(np.uint64, copy=False)
+    return np.asarray(hashes["fingerprint"].to_numpy(), np.uint64)

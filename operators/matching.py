@@ -318,7 +318,7 @@ def _kept(rows: _Rows, mask: Column | None) -> _Rows:
 
 def _mask(passing: Column) -> np.ndarray:
     """Return a mask as numpy indexes with it."""
-    return passing.to_numpy(zero_copy_only=False)
+    return np.asarray(passing.to_numpy(zero_copy_only=False))
 
 
 def _flat(column: Column | Chunks) -> Column:

@@ -56,6 +56,8 @@ def first_bytes(raw: pa.Array) -> np.ndarray:
         return np.empty(0, np.uint8)
     offsets = np.frombuffer(raw.buffers()[1], np.int32)[raw.offset :][: len(raw) + 1]
     data = raw.buffers()[2]
-    content = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
+    content = (
+        np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
+    )
     firsts = content[np.minimum(offsets[:-1], content.size - 1)]
     return np.where(offsets[1:] > offsets[:-1], firsts, 0).astype(np.uint8)

@@ -74,8 +74,7 @@ def property_columns(properties: Column | Chunks, names: Sequence[str]) -> dict[
     if hard.true_count:
         exact = _exact_raw(pc.filter(rows, hard), distinct)
         raw = [
-            pc.replace_with_mask(quick, hard, slow)
-            for quick, slow in zip(raw, exact, strict=True)
+            pc.replace_with_mask(quick, hard, slow) for quick, slow in zip(raw, exact, strict=True)
         ]
     return {name: _property(column) for name, column in zip(distinct, raw, strict=True)}
 
@@ -141,7 +140,9 @@ def _property(literals: Column) -> Property:
         texts = pc.if_else(pa.array(is_text), texts, literals)
         if not (is_text | is_number).all():
             texts = pc.if_else(pa.array(is_text | is_number), texts, None)
-    escaped = pc.and_(pa.array(is_text), pc.fill_null(pc.match_substring(literals, "\\"), fill_value=False))
+    escaped = pc.and_(
+        pa.array(is_text), pc.fill_null(pc.match_substring(literals, "\\"), fill_value=False)
+    )
     if escaped.true_count:
         # Only texts with escapes in them are decoded one by one.
         decoded = [_TEXT.decode(value) for value in pc.filter(literals, escaped).to_pylist()]

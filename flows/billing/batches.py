@@ -1,4 +1,4 @@
-"""What travels between the steps of the billing flow: batches of usage rows, then customers' bills."""
+"""What travels between the steps of the billing flow: batches of usage rows, then bills."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 from billing.accounts import Account
 from billing.running import BillingRun
 from flows.stores.tables import STORED_MEMBERS
-from schemas.errors import TallyError
+from schemas.errors import Refused
 from schemas.usage import USAGE
 
 
@@ -41,4 +41,4 @@ class CustomerBill:
     """
 
     account: Account
-    outcome: BillingRun | TallyError
+    outcome: BillingRun | Refused

@@ -1,14 +1,15 @@
 """Charge: the stateful step that says what the customers of one shard come to.
 
-It keeps the cumulative usage of its customers. At each flush it bills those whose usage has changed,
-as functions of all their usage: charges, invoices of periods that close, what they take from
-wallets, ongoing balances and alerts. Doing it again gives the same bill, and a later bill takes the
-place of an earlier one, so no result depends on batches, flushes or repetition.
+It keeps the cumulative usage of its customers. At each flush it bills those whose usage changed, as
+functions of all their usage: charges, invoices of periods that close, what those take from wallets,
+ongoing balances and alerts. Doing it again gives the same bill, and a later bill takes the place of
+an earlier one, so no result depends on batches, flushes or repetition.
 
 This is the first form. Incremental is only which customers are billed again: each is billed from
-its first period on, in the memory store, and between flushes nothing but usage is kept. With SQL
-stores behind the same ports, invoices and alert states stay where they were committed, and a flush
-judges the open periods alone (`billing.running_charges`), as the usage grows.
+its first period on, in the memory store, and between flushes nothing but usage is kept. Alerts are
+therefore those of the story in order of time, judged at the instants of `observe`. With SQL stores
+behind the same ports, invoices and alert states will stay where they were committed, and a flush
+will judge the open periods alone (`billing.running_charges`), as the usage grows.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,7 @@ from flows.billing.batches import CustomerBill, ShardedUsage
 from flows.billing.cumulative import CumulativeUsage
 from flows.billing_usage import MeteredUsage
 from operators.partials import Partials
-from schemas.errors import TallyError
+from schemas.errors import Refused
 from schemas.meter import Meter
 from schemas.period import Interval
 
@@ -149,7 +150,7 @@ class ChargeLogic(StatefulBatchLogic[ShardedUsage, CustomerBill, ChargeSnapshot]
         ]
 
     def _bill(self, account: Account, usage: MeteredUsage) -> CustomerBill:
-        """Bill one customer; a refusal is its outcome, for an exception would end the whole flow."""
+        """Bill one customer; a refusal is its outcome, since an exception would end the flow."""
         settings = self._settings
         try:
             run = bill_account(
@@ -159,7 +160,7 @@ class ChargeLogic(StatefulBatchLogic[ShardedUsage, CustomerBill, ChargeSnapshot]
                 observe=settings.observe,
                 delay=settings.delay,
             )
-        except TallyError as refusal:
+        except Refused as refusal:
             return CustomerBill(account, refusal)
         return CustomerBill(account, run)
 

@@ -79,15 +79,13 @@ def _merged(
     if latest_by is not None:
         order = pc.sort_indices(table, sort_keys=[(latest_by, "ascending")]).to_numpy()
     ranked = (
-        table.select(list(key))
-        .take(pa.array(order))
-        .append_column(PLACE, pa.array(np.arange(order.size)))
+        table.select(list(key)).take(order).append_column(PLACE, pa.array(np.arange(order.size)))
     )
     last = ranked.group_by(list(key), use_threads=False).aggregate([(PLACE, "max")])
     last = last.sort_by([(name, "ascending") for name in key])
     places = order[last[f"{PLACE}_max"].to_numpy()]
     news = places[places < more.num_rows]
-    customers = pc.unique(more["external_customer_id"].take(pa.array(news))).to_pylist()
+    customers = pc.unique(more["external_customer_id"].take(news)).to_pylist()
     return table.take(pa.array(places)).combine_chunks(), set(cast("list[str]", customers))
 
 

@@ -10,7 +10,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from billing.running import BillingRun, joined
 from flows.billing.batches import CustomerBill
-from schemas.errors import TallyError
+from schemas.errors import Refused
 from schemas.ids import CustomerId
 
 
@@ -35,7 +35,7 @@ class Bills:
             bills = list(self._latest.values())
         runs: list[BillingRun] = []
         for bill in sorted(bills, key=_name):
-            if isinstance(bill.outcome, TallyError):
+            if isinstance(bill.outcome, Refused):
                 raise bill.outcome
             runs.append(bill.outcome)
         return joined(runs)

@@ -12,9 +12,7 @@ from flows.stores.tables import DEAD_LETTERS
 class DeadLetterSink(DynamicSink[pa.Table]):
     """Writes REJECTED rows of one door. `publish` gets them before they are stored."""
 
-    def __init__(
-        self, store: Store, door: str, publish: Callable[[pa.Table], None] | None = None
-    ):
+    def __init__(self, store: Store, door: str, publish: Callable[[pa.Table], None] | None = None):
         self._store = store
         self._door = door
         self._publish = publish

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -111,7 +111,9 @@ class FileSource(FixedPartitionedSource[ReadBatch, FilePosition]):
                 after = first_line + len(lines)
                 if after <= position.lines:
                     continue
-                records = _records(rank, first_line, lines).slice(max(position.lines - first_line, 0))
+                records = _records(rank, first_line, lines).slice(
+                    max(position.lines - first_line, 0)
+                )
                 batch, watermark = read_batch(
                     records, door, watermark, self._settings.lateness_microseconds
                 )
@@ -174,7 +176,9 @@ def _records(rank: int, first_line: int, lines: pa.Array) -> pa.Table:
         ],
         schema=RECORDS,
     )
-    blank = pc.or_(pc.equal(pc.binary_length(lines), 0), pc.equal(lines, pa.scalar(b"\r", lines.type)))
+    blank = pc.or_(
+        pc.equal(pc.binary_length(lines), 0), pc.equal(lines, pa.scalar(b"\r", lines.type))
+    )
     return table.filter(pc.invert(blank)) if pc.any(blank).as_py() else table
 
 
@@ -204,7 +208,9 @@ def _opened(path: str) -> IO[bytes]:
     """Open a file, its unpacked form if it is gzip, or standard input."""
     if path == STDIN:
         return sys.stdin.buffer
-    return gzip.open(path, "rb") if path.endswith(".gz") else Path(path).open("rb")
+    if path.endswith(".gz"):
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    return Path(path).open("rb")
 
 
 def _line_batches(

@@ -130,7 +130,7 @@ class _PartitionReader:
                         watermark,
                         self._settings.lateness_microseconds,
                     )
-                    yield Reading(batch, KafkaPosition(messages[-1].offset() + 1, watermark))
+                    yield Reading(batch, KafkaPosition(_offset(messages[-1]) + 1, watermark))
         finally:
             self._consumer.close()
 
@@ -200,9 +200,10 @@ def _without_errors(messages: Sequence[Message]) -> list[Message]:
     """Return records; raise what is no passing trouble of the connection."""
     good = [message for message in messages if message.error() is None]
     if len(good) < len(messages):
-        for error in (message.error() for message in messages if message.error() is not None):
+        for message in messages:
+            error = message.error()
             # What librdkafka retries by itself is reported as well.
-            if not (error.retriable() or error.code() in _PASSING):
+            if error is not None and not (error.retriable() or error.code() in _PASSING):
                 raise StoreError(f"Kafka refuses to be read: {error}")
     return good
 
@@ -225,6 +226,13 @@ def _records(messages: Sequence[Message]) -> pa.Table:
         ],
         schema=RECORDS,
     )
+
+
+def _offset(message: Message) -> int:
+    """Return the offset of a record that was read."""
+    offset = message.offset()
+    assert offset is not None
+    return offset
 
 
 def _received(message: Message) -> int | None:

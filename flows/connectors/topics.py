@@ -15,6 +15,8 @@ MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 CUT_BYTES = 10_000
 QUEUED_MAX = 100_000
 
+Headers = dict[str, str | bytes | None]
+
 # An instant as the API writes it, and a decimal without trailing zeros.
 _INSTANT = "strftime({0}, '%Y-%m-%dT%H:%M:%S.%fZ')"
 _ZEROS = r"(?:\.?0+|E-18)$"
@@ -53,7 +55,7 @@ class Topics:
         """Publish malformed records, bytes as they came, with what is known of them (in: REJECTED)."""
         # The client takes headers only one record at a time; malformed records are few.
         for row in rejected.to_pylist():
-            headers = {
+            headers: Headers = {
                 "reason": row["reason"],
                 "topic": self._events,
                 "partition": str(row["partition"]),
@@ -65,14 +67,14 @@ class Topics:
         self._flush()
 
     def _produce_dead_letter(
-        self, value: bytes, key: bytes | None, headers: dict[str, str]
+        self, value: bytes, key: bytes | None, headers: Headers
     ) -> None:
         """Send one dead letter; if the broker finds it too large, only its beginning."""
 
         def note(error: KafkaError | None, message: Message) -> None:
             too_large = error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE
             if too_large and len(value) > CUT_BYTES:
-                cut = {**headers, "bytes": str(len(value))}
+                cut: Headers = {**headers, "bytes": str(len(value))}
                 self._produce_dead_letter(value[:CUT_BYTES], key, cut)
             else:
                 self._note_delivery(error, message)
@@ -90,7 +92,9 @@ class Topics:
         except KafkaException as cause:
             raise StoreError(f"Kafka does not take what is published: {cause}") from cause
         if left or self._failed is not None:
-            raise StoreError(f"Kafka does not take what is published: {self._failed or 'timed out'}")
+            raise StoreError(
+                f"Kafka does not take what is published: {self._failed or 'timed out'}"
+            )
 
 
 def _scope(key: bytes | None) -> dict[str, str]:

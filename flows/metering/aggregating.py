@@ -9,8 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.metering.batches import Frontier
+from flows.metering.open_cells import of_cells
 from flows.metering.sharding import identity_shards
 from flows.stores.clickhouse import Store
+from flows.stores.first_copies import restored_copies
 from flows.stores.tables import CELLS
 from operators.matching import Matched, match
 from operators.partials import Partials, base_window_starts, start
@@ -45,8 +47,14 @@ def rebuilt(
     in: tables of columns CELL by aggregation type
     """
     by_id = {meter.id: meter for meter in meters}
-    events = store.read_events_of_cells(_minutes(cells, by_id))
-    events = events.filter(pa.array(_within(events, frontier, identity_shard_count)))
+    minutes = _minutes(cells, by_id)
+
+    def within(events: pa.Table) -> np.ndarray:
+        return _within(events, frontier, identity_shard_count)
+
+    events = store.read_events_of_cells(minutes)
+    events = events.filter(pa.array(within(events), pa.bool_()))
+    events = pa.concat_tables([events, restored_copies(store, minutes, within)])
     parts = partials_of(match(meters, events).counted, by_id)
     wanted = {name: parts[name] for name in cells if name in parts}
     return {name: _restricted(part, cells[name]) for name, part in wanted.items()}
@@ -81,12 +89,10 @@ def _within(events: pa.Table, frontier: Frontier, shards: int) -> np.ndarray:
 
 def _restricted(partials: Partials, cells: pa.Table) -> Partials:
     """Return only the rows and members of some cells."""
-    keys = list(CELL)
-    table = partials.table.join(cells.select(keys), keys, join_type="left semi")
-    members = partials.members
-    if members is not None:
-        members = members.join(cells.select(keys), keys, join_type="left semi").select(members.column_names)
-    return Partials(table.select(partials.table.column_names), members)
+    table, members = partials.table, partials.members
+    return Partials(
+        of_cells(table, cells), None if members is None else of_cells(members, cells)
+    )
 
 
 def counts_of(matched: Matched) -> Counter[str]:

@@ -32,13 +32,15 @@ class ShardedCopies:
 class IdentifiedBatch:
     """What an identity shard made of a batch: the accepted COPIES, and verdicts on the others.
 
-    `displaced` are former first copies (EVENTS) that a copy earlier in the log has taken the place of.
+    `displaced` are copies (EVENTS) that had counted, in this run or in one that crashed, and do not count any
+    more; `taken_over` is how many of them were accepted in this run.
     """
 
     shard: int
     accepted: pa.Table
     verdicts: pa.Table
     displaced: pa.Table
+    taken_over: int
     frontier: Frontier
 
 

@@ -194,5 +194,7 @@ class _Steps:
         """Count verdicts and states; a late event is accepted as well."""
         self._counts.saw(batch.accepted["timestamp"])
         words = Counter(batch.verdicts["verdict"].to_pylist())
-        self._counts.add(counts + words + Counter({Verdict.ACCEPTED.value: batch.accepted.num_rows}))
+        accepted = batch.accepted.num_rows - batch.taken_over
+        # A copy that was accepted and lost its place is now counted as refused.
+        self._counts.add({**counts, **words, Verdict.ACCEPTED.value: accepted})
 

@@ -4,9 +4,11 @@ A copy is a duplicate or a conflict if and only if its id is known at an earlier
 that is read again after a crash finds itself there and counts again, into state that was restored to
 before it. Raw rows are in the store before anything that follows from them leaves this step.
 
-Between partitions the log is ordered by (receipt time, partition, offset). A copy that was read later but
-lies earlier takes the place of the one that was accepted: that one is withdrawn from raw, and the cells
-it had counted in are rebuilt without it (ENGINE trap 3).
+Between partitions the log is ordered by (receipt time, partition, offset), where a record counts as received
+no earlier than those before it in its partition. A copy that was read later but lies earlier takes the place
+of the one that was accepted: that one is withdrawn from raw, and the cells it had counted in are rebuilt
+without it (ENGINE trap 3). So is a copy that a run which crashed had accepted, because it read the
+partitions in another order, when it is not the first in this run.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,21 +22,39 @@ from bytewax.operators import StatefulBatchLogic
 from flows.identity.index import IdentityIndex, Manifest, packed_positions, unpacked_positions
 from flows.metering.batches import Frontier, IdentifiedBatch, ShardedCopies
 from flows.metering.verdicts import same_content, verdict_rows
-from flows.stores.first_copies import events_at
 from flows.stores.clickhouse import Store
-from flows.stores.tables import STORED_EVENTS
+from flows.stores.first_copies import copies_at, place_of, positions_of, stored_copies
+from flows.stores.tables import STORED_EVENTS, VERDICTS, WITHDRAWN
 from operators.digests import halves
-from schemas.event import EVENTS
+from schemas.event import EVENTS, INSTANT
 from schemas.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class IdentifySnapshot:
-    """What recovery needs of a shard: the files of its index, and the copies that took another's place."""
+    """What recovery needs of a shard: the files of its index, the copies that took another's place, and
+
+    how far each partition has come in receipt time.
+    """
 
     shard: int
     index: Manifest
     taken_over: dict[bytes, tuple[int, int]]
+    received: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What became of later copies: verdicts, the rows that are first after all, and what they replace.
+
+    `lost` are the copies whose places the `taken` rows take, one for each; `orphans` are rows of raw
+    that a run which crashed had accepted.
+    """
+
+    verdicts: pa.Table
+    taken: np.ndarray
+    lost: pa.Table
+    orphans: pa.Table
 
 
 class IdentifyLogic(StatefulBatchLogic[ShardedCopies, IdentifiedBatch, IdentifySnapshot]):
@@ -56,41 +76,70 @@ class IdentifyLogic(StatefulBatchLogic[ShardedCopies, IdentifiedBatch, IdentifyS
         self._index: IdentityIndex | None = None
         # Digest → packed position and fingerprint of the copy that is first after all. Few, or none.
         self._taken_over: dict[bytes, tuple[int, int]] = {}
+        # Partition → the latest receipt time so far, in microseconds.
+        self._received: dict[int, int] = {}
         if snapshot is not None:
             self._shard = snapshot.shard
             self._index = open_index(snapshot.shard, snapshot.index)
             self._taken_over = dict(snapshot.taken_over)
+            self._received = dict(snapshot.received)
 
     def on_batch(self, values: Sequence[ShardedCopies]) -> tuple[Iterable[IdentifiedBatch], bool]:
         """Tell the copies apart, store the first ones, and pass them on."""
         if self._index is None:
             self._shard = values[0].shard
             self._index = self._open_index(self._shard, None)
-        copies = _in_log_order(pa.concat_tables([each.copies for each in values]).combine_chunks())
+        copies = pa.concat_tables([each.copies for each in values]).combine_chunks()
+        copies = _in_log_order(self._with_rising_receipts(copies))
         positions = packed_positions(copies["partition"].to_numpy(), copies["offset"].to_numpy())
         lines = copies["fingerprint"].to_numpy()
         first, first_lines = self._first_copies(copies, positions, lines)
         own = first == positions
         accepted = copies if own.all() else copies.filter(pa.array(own))
         self._store_raw(accepted)
-        later = np.flatnonzero(~own)
-        displaced = EVENTS.empty_table()
-        verdicts = verdict_rows(accepted.filter(accepted["late"]), Verdict.LATE)
-        if later.size:
-            rest, taken = self._judge(copies, later, positions, first, first_lines)
-            verdicts = pa.concat_tables([verdicts, rest])
-            if taken.size:
-                winners = copies.take(pa.array(taken))
-                displaced = self._take_over(winners, first[taken], positions[taken], lines[taken])
-                accepted = pa.concat_tables([accepted, winners])
+        verdicts, displaced, taken_over = VERDICTS.empty_table(), EVENTS.empty_table(), 0
+        if not own.all():
+            later = np.flatnonzero(~own)
+            judged = self._judge(copies.take(pa.array(later)), first[later], first_lines[later])
+            winners = copies.take(pa.array(later[judged.taken]))
+            displaced = self._take_over(winners, judged)
+            accepted = pa.concat_tables([accepted, winners])
+            verdicts, taken_over = judged.verdicts, judged.taken.size
+        late = verdict_rows(accepted.filter(accepted["late"]), Verdict.LATE)
+        verdicts = pa.concat_tables([late, verdicts])
         self._store.insert_verdicts(verdicts)
         frontier = _frontier(copies, self._shard)
-        return [IdentifiedBatch(self._shard, accepted, verdicts, displaced, frontier)], self.RETAIN
+        batch = IdentifiedBatch(
+            self._shard, accepted, verdicts, displaced, taken_over, frontier
+        )
+        return [batch], self.RETAIN
 
     def snapshot(self) -> IdentifySnapshot:
         """Make the ids durable, then name the files they are in."""
         assert self._index is not None
-        return IdentifySnapshot(self._shard, self._index.seal(), dict(self._taken_over))
+        return IdentifySnapshot(
+            self._shard, self._index.seal(), dict(self._taken_over), dict(self._received)
+        )
+
+    def _with_rising_receipts(self, copies: pa.Table) -> pa.Table:
+        """Return copies with receipt times that never fall within a partition.
+
+        Senders may stamp the records of a topic. If their times fell, which copy of three is the first
+        would depend on the order in which partitions are read.
+        """
+        column = copies["received_at"]
+        if column.null_count:
+            # Files have none: they are read in the order of their positions.
+            return copies
+        times = column.cast(pa.int64()).to_numpy().copy()
+        partitions = copies["partition"].to_numpy()
+        for partition in np.unique(partitions).tolist():
+            rows = partitions == partition
+            before = self._received.get(partition, 0)
+            times[rows] = np.maximum(np.maximum.accumulate(times[rows]), before)
+            self._received[partition] = int(times[rows][-1])
+        place = copies.schema.get_field_index("received_at")
+        return copies.set_column(place, copies.schema.field(place), pa.array(times).cast(INSTANT))
 
     def _first_copies(
         self, copies: pa.Table, positions: np.ndarray, lines: np.ndarray
@@ -113,50 +162,68 @@ class IdentifyLogic(StatefulBatchLogic[ShardedCopies, IdentifiedBatch, IdentifyS
         if accepted.num_rows:
             self._store.insert_events(accepted.select(STORED_EVENTS.names))
 
-    def _judge(
-        self,
-        copies: pa.Table,
-        later: np.ndarray,
-        positions: np.ndarray,
-        first: np.ndarray,
-        first_lines: np.ndarray,
-    ) -> tuple[pa.Table, np.ndarray]:
-        """Return the verdicts on later copies, and the rows that lie earlier in the log after all."""
-        rows = copies.take(pa.array(later))
-        same = first_lines[later] == rows["fingerprint"].to_numpy()
-        across = unpacked_positions(first[later])[0] != rows["partition"].to_numpy()
-        doubtful = ~same | across
-        taken = np.zeros(later.size, bool)
-        if doubtful.any():
-            asked = np.flatnonzero(doubtful)
-            known = self._firsts(rows.take(pa.array(asked)), first[later][asked])
-            same[asked] |= same_content(rows.take(pa.array(asked)), known)
-            taken[asked] = _earlier(rows.take(pa.array(asked)), known) & across[asked]
-        taken &= _one_of_each(first[later], taken)
-        words = np.where(same, Verdict.DUPLICATE.value, Verdict.CONFLICT.value)
+    def _judge(self, rows: pa.Table, first: np.ndarray, first_lines: np.ndarray) -> _Judged:
+        """Compare later copies, in log order, with the first copies of their ids."""
+        positions = positions_of(rows)
+        same = first_lines == rows["fingerprint"].to_numpy()
+        other_partition = unpacked_positions(first)[0] != rows["partition"].to_numpy()
+        contended = other_partition & rows["received_at"].is_valid().to_numpy()
+        asked = np.flatnonzero(~same | contended)
+        taken = np.zeros(rows.num_rows, bool)
+        lost = orphans = STORED_EVENTS.empty_table()
+        if asked.size:
+            doubtful = rows.take(pa.array(asked))
+            raw = stored_copies(self._store, doubtful["event_digest"].combine_chunks())
+            known = copies_at(raw, first[asked])
+            same[asked] |= same_content(doubtful, known)
+            taken[asked] = _earlier(doubtful, known) & contended[asked]
+            taken = _one_of_each(first, taken)
+            lost = copies_at(raw, first[taken])
+            # Only the first copy of a partition can ever have been accepted.
+            stored = np.isin(positions, positions_of(raw)) & contended & ~taken
+            orphans = copies_at(raw, positions[stored])
+        winners = rows.filter(pa.array(taken))
+        if winners.num_rows:
+            first = first.copy()
+            _compare_again(rows, winners, first, same)
         keep = ~taken
-        judged = verdict_rows(
-            rows.filter(pa.array(keep)), pa.array(words[keep]), first[later][keep]
-        )
-        return judged, later[taken]
+        verdicts = verdict_rows(rows.filter(pa.array(keep)), _words(same[keep]), first[keep])
+        if winners.num_rows:
+            words = _words(same_content(lost, winners))
+            verdicts = pa.concat_tables(
+                [verdicts, verdict_rows(lost, words, positions_of(winners))]
+            )
+        return _Judged(verdicts, np.flatnonzero(taken), lost, orphans)
 
-    def _firsts(self, rows: pa.Table, first: np.ndarray) -> pa.Table:
-        """Return the first copies as the store has them, one for each row (EVENTS)."""
-        return events_at(self._store, rows["event_digest"].combine_chunks(), first)
-
-    def _take_over(
-        self, winners: pa.Table, former: np.ndarray, positions: np.ndarray, lines: np.ndarray
-    ) -> pa.Table:
-        """Put earlier copies in the place of those accepted before; return the latter."""
-        lost = self._firsts(winners, former)
+    def _take_over(self, winners: pa.Table, judged: _Judged) -> pa.Table:
+        """Put earlier copies in the place of those accepted before; return all that no longer count."""
         self._store_raw(winners)
-        partitions, offsets = unpacked_positions(former)
-        withdrawn = pa.table({"partition": pa.array(partitions), "offset": pa.array(offsets)})
-        self._store.withdraw_events(withdrawn)
+        hidden = pa.concat_tables([judged.lost, judged.orphans])
+        if hidden.num_rows:
+            self._store.withdraw_events(hidden.select(WITHDRAWN.names))
         digests = winners["event_digest"].to_pylist()
-        places = zip(digests, positions.tolist(), lines.tolist(), strict=True)
+        lines = winners["fingerprint"].to_pylist()
+        places = zip(digests, positions_of(winners).tolist(), lines, strict=True)
         self._taken_over |= {digest: (position, line) for digest, position, line in places}
-        return lost.select(EVENTS.names)
+        return hidden.select(EVENTS.names)
+
+
+def _compare_again(
+    rows: pa.Table, winners: pa.Table, first: np.ndarray, same: np.ndarray
+) -> None:
+    """Judge the rows whose first copy has just lost its place by the copy that took it; few, or none."""
+    places = dict(zip(winners["event_digest"].to_pylist(), range(winners.num_rows), strict=True))
+    positions = positions_of(winners)
+    for row, digest in enumerate(rows["event_digest"].to_pylist()):
+        place = places.get(digest)
+        if place is not None:
+            first[row] = positions[place]
+            same[row] = same_content(rows.slice(row, 1), winners.slice(place, 1))[0]
+
+
+def _words(same: np.ndarray) -> pa.Array:
+    """Return the verdicts on refused copies."""
+    return pa.array(np.where(same, Verdict.DUPLICATE.value, Verdict.CONFLICT.value), pa.string())
 
 
 def _in_log_order(copies: pa.Table) -> pa.Table:
@@ -171,11 +238,12 @@ def _in_log_order(copies: pa.Table) -> pa.Table:
 
 def _earlier(rows: pa.Table, known: pa.Table) -> np.ndarray:
     """Tell which rows lie before their first copies in the order of (receipt time, partition, offset)."""
-    mine = [pc.cast(rows["received_at"], pa.int64()), rows["partition"], rows["offset"]]
-    theirs = [pc.cast(known["received_at"], pa.int64()), known["partition"], known["offset"]]
-    places = (zip(*(column.to_pylist() for column in columns), strict=True) for columns in (mine, theirs))
-    # Only copies of one id in two partitions come here, and both have a receipt time.
-    return np.array([one < other for one, other in zip(*places, strict=True)], bool)
+    names = ["received_at", "partition", "offset"]
+    pairs = zip(rows.select(names).to_pylist(), known.select(names).to_pylist(), strict=True)
+    # What is compared here without a receipt time comes from files, and is never taken over.
+    return np.array(
+        [bool(row["received_at"]) and place_of(row) < place_of(other) for row, other in pairs], bool
+    )
 
 
 def _one_of_each(first: np.ndarray, taken: np.ndarray) -> np.ndarray:

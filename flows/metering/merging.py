@@ -6,6 +6,9 @@ Three rules keep it exact over crashes (ENGINE traps 1 to 3):
   row of the same version always has the same content;
 - the version is the number of events that a row contains, below a correction number that grows when a cell
   changes otherwise than by growing.
+
+What a cell contains follows from the frontier alone, and the published frontiers of all runs follow one
+another: so a cell has changed between two of them by growing, or it was corrected on the way.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,11 +21,11 @@ import pyarrow.compute as pc
 from bytewax.operators import StatefulBatchLogic
 
 from flows.metering.batches import CellKey, CellChange, Frontier, PartialBatch, advance, reached
-from flows.metering.open_cells import OpenCells, open_cells
+from flows.metering.open_cells import open_cells, without_cells
 from flows.metering.segment_log import SegmentLog, SegmentManifest
-from operators.partials import Partials
+from operators.partials import Partials, empty
 from schemas.event import INSTANT
-from schemas.usage import CELL
+from schemas.usage import CELL, CELL_FIELDS
 
 # (cells by aggregation type, frontier) → their partials from raw events at or below the frontier.
 Rebuild = Callable[[Mapping[str, pa.Table], Frontier], dict[str, Partials]]
@@ -61,17 +64,22 @@ class MergeSnapshot:
     frontier: Frontier
     settled_frontier: Frontier
     horizon_us: int
-    corrections: Mapping[CellKey, int]
+    corrected: frozenset[CellKey]
 
 
 @dataclass(slots=True)
 class _Progress:
-    """What a shard remembers beside its cells: see `MergeSnapshot`."""
+    """What a shard remembers beside its cells.
+
+    Pending contributions lie between the settled frontier and the frontier. Windows before the horizon
+    have left memory, or were brought back. The corrected cells lost an event that was counted in them,
+    and are made anew before they are published.
+    """
 
     frontier: Frontier = field(default_factory=dict)
     settled_frontier: Frontier = field(default_factory=dict)
     horizon_us: int = 0
-    corrections: dict[CellKey, int] = field(default_factory=dict)
+    corrected: set[CellKey] = field(default_factory=set)
 
 
 class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
@@ -92,12 +100,11 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
         self._rebuild = rebuild
         self._shard = -1
         self._published: Mapping[tuple[int, int], int] = {}
+        self._corrections: dict[CellKey, int] = {}
         self._cells = open_cells()
         self._progress = _Progress()
         self._segments: SegmentLog | None = None
         self._due: datetime | None = None
-        # Cells that are settled but were not published, because a replay has to catch up first.
-        self._held_back: list[dict[str, pa.Table]] = []
         if snapshot is not None:
             self._resume(snapshot, self._open(snapshot.shard))
 
@@ -106,22 +113,19 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
         past = self._past_of(shard)
         self._shard = shard
         self._published = past.published
-        self._progress.corrections |= past.corrections
+        self._corrections = dict(past.corrections)
         self._segments = SegmentLog(past.folder)
         return self._segments
 
     def on_batch(self, values: Sequence[PartialBatch]) -> tuple[Iterable[CellChange], bool]:
-        """Take in contributions; they are published at the next flush, corrections at once."""
+        """Take in contributions; they are published at the next flush."""
         segments = self._segments or self._open(values[0].shard)
-        corrected: set[CellKey] = set()
         for batch in values:
             for name, partials in batch.partials.items():
                 self._cells[name].add(partials)
             segments.take(batch.partials)
             advance(self._progress.frontier, batch.frontier)
-            corrected |= batch.corrected
-        if corrected:
-            return self._correct(corrected), self.RETAIN
+            self._progress.corrected |= batch.corrected
         if self._due is None and self._settings.flush_every is not None:
             self._due = datetime.now(UTC) + self._settings.flush_every
         return [], self.RETAIN
@@ -140,7 +144,7 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
 
     def snapshot(self) -> MergeSnapshot:
         """Make what was taken in since the last snapshot durable, and name it."""
-        manifest = self._log().seal(self._whole, republish=bool(self._held_back))
+        manifest = self._log().seal(self._whole)
         progress = self._progress
         return MergeSnapshot(
             self._shard,
@@ -148,7 +152,7 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
             dict(progress.frontier),
             dict(progress.settled_frontier),
             progress.horizon_us,
-            dict(progress.corrections),
+            frozenset(progress.corrected),
         )
 
     def _whole(self) -> tuple[dict[str, Partials], dict[str, Partials]]:
@@ -163,50 +167,33 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
             if self._settings.flush_every is not None:
                 self._due = datetime.now(UTC) + self._settings.flush_every
             return []
-        changed = self._settle()
-        return self._publish(changed, frozenset())
-
-    def _settle(self) -> dict[str, Partials]:
-        """Merge what is pending into its cells, bringing back those that have left memory."""
         self._bring_back()
         changed = {name: cells.settle() for name, cells in self._cells.items()}
         self._progress.settled_frontier = dict(self._progress.frontier)
-        return changed
-
-    def _publish(
-        self, changed: dict[str, Partials], corrected: frozenset[CellKey]
-    ) -> list[CellChange]:
-        """Return changed cells for the store, those that were held back included."""
-        for held in self._held_back:
-            for name, cells in held.items():
-                changed[name] = _joined(changed[name], self._cells[name], cells)
-        self._held_back = []
+        corrected = frozenset(self._progress.corrected)
+        if corrected:
+            self._correct(corrected, changed)
         self._log().published()
         self._evict()
         if not any(partials.table.num_rows for partials in changed.values()):
             return []
-        numbers = self._progress.corrections
-        frontier = dict(self._progress.frontier)
-        return [CellChange(self._shard, changed, frontier, dict(numbers), corrected)]
+        frontier, numbers = dict(self._progress.frontier), dict(self._corrections)
+        return [CellChange(self._shard, changed, frontier, numbers, corrected)]
 
-    def _correct(self, corrected: set[CellKey]) -> list[CellChange]:
-        """Rebuild cells that lost a copy to an earlier one, and rank them above what was published."""
-        numbers = self._progress.corrections
-        numbers |= {cell: numbers.get(cell, 0) + 1 for cell in corrected}
-        changed = self._settle()
+    def _correct(self, corrected: frozenset[CellKey], changed: dict[str, Partials]) -> None:
+        """Make cells anew without the copies that lost their place, and rank them above what they were."""
+        self._corrections |= {cell: self._corrections.get(cell, 0) + 1 for cell in corrected}
+        self._progress.corrected = set()
         wanted = cells_by_type(corrected)
         for name, cells in wanted.items():
             self._cells[name].drop(cells)
         rebuilt = self._rebuild(wanted, self._progress.settled_frontier)
-        for name, partials in rebuilt.items():
+        for name, cells in wanted.items():
+            partials = rebuilt.get(name, empty(name))
             self._cells[name].load(partials)
-            changed[name] = _joined(changed[name], self._cells[name], wanted[name], partials.members)
-        # Segments still hold the copy that was displaced.
+            changed[name] = _replaced(changed[name], cells, partials)
+        # Segments still hold the copies that lost their place.
         self._log().rewrite_next()
-        if reached(self._progress.frontier, self._published):
-            return self._publish(changed, frozenset(corrected))
-        self._held_back.append({name: each.table.select(CELL) for name, each in changed.items()})
-        return []
 
     def _bring_back(self) -> None:
         """Rebuild the pending cells that have left memory from raw events, all in one read."""
@@ -233,10 +220,10 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
             [chunk for cells in self._cells.values() for chunk in cells.starts().chunks], INSTANT
         )
         horizon = pc.quantile(starts.cast(pa.int64()), 0.5, interpolation="lower")[0].cast(INSTANT)
-        for cells in self._cells.values():
-            cells.evict(horizon)
-        self._progress.horizon_us = max(self._progress.horizon_us, horizon.cast(pa.int64()).as_py())
-        self._log().rewrite_next()
+        if sum(cells.evict(horizon) for cells in self._cells.values()):
+            horizon_us = horizon.cast(pa.int64()).as_py()
+            self._progress.horizon_us = max(self._progress.horizon_us, horizon_us)
+            self._log().rewrite_next()
 
     def _log(self) -> SegmentLog:
         """Return the segments, which are there from the first batch on."""
@@ -245,23 +232,19 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
 
     def _resume(self, snapshot: MergeSnapshot, segments: SegmentLog) -> None:
         """Take up the state that a snapshot names."""
-        # The store may know of corrections that were made after the snapshot.
         self._progress = _Progress(
             dict(snapshot.frontier),
             dict(snapshot.settled_frontier),
             snapshot.horizon_us,
-            {**snapshot.corrections, **self._progress.corrections},
+            set(snapshot.corrected),
         )
         settled, unpublished = segments.resume(snapshot.segments)
         for name, partials in settled.items():
             self._cells[name].load(partials)
         for name, partials in unpublished.items():
             self._cells[name].add(partials)
-        if snapshot.segments.republish:
-            self._held_back = [
-                {name: cells.settled().table.select(CELL) for name, cells in self._cells.items()}
-            ]
-        if unpublished and self._settings.flush_every is not None:
+        waiting = unpublished or snapshot.corrected
+        if waiting and self._settings.flush_every is not None:
             self._due = datetime.now(UTC)
 
 
@@ -280,19 +263,34 @@ def cells_by_type(cells: Iterable[CellKey]) -> dict[str, pa.Table]:
                 [cell.meter_id for cell in each],
                 [cell.external_customer_id for cell in each],
                 [cell.group for cell in each],
-                pa.array([cell.window_start for cell in each], INSTANT),
+                [cell.window_start for cell in each],
             ],
-            names=list(CELL),
+            schema=pa.schema(CELL_FIELDS),
         )
         for name, each in by_type.items()
     }
 
 
-def _joined(
-    changed: Partials, cells: OpenCells, more: pa.Table, members: pa.Table | None = None
-) -> Partials:
-    """Return changed rows with the present rows of more cells in place of any they had."""
-    kept = changed.table.join(more.select(CELL), list(CELL), join_type="left anti")
-    table = pa.concat_tables([kept.select(changed.table.column_names), cells.rows_of(more)])
-    tables = [each for each in (changed.members, members) if each is not None]
-    return Partials(table, pa.concat_tables(tables) if tables else None)
+def _replaced(changed: Partials, cells: pa.Table, rebuilt: Partials) -> Partials:
+    """Return changed rows and members with those of some cells replaced by what was rebuilt.
+
+    A cell of which nothing is left gets a row that says so: readers have seen another.
+    """
+    gone = without_cells(cells, rebuilt.table)
+    nothing = {name: gone[name] for name in CELL} | {"counted": pa.repeat(0, gone.num_rows)}
+    rows = [
+        nothing.get(field.name, pa.nulls(gone.num_rows, field.type))
+        for field in changed.table.schema
+    ]
+    table = pa.concat_tables(
+        [
+            without_cells(changed.table, cells),
+            rebuilt.table,
+            pa.table(rows, names=changed.table.column_names).cast(changed.table.schema),
+        ]
+    )
+    if changed.members is None or rebuilt.members is None:
+        return Partials(table, None)
+    return Partials(
+        table, pa.concat_tables([without_cells(changed.members, cells), rebuilt.members])
+    )

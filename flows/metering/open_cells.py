@@ -87,26 +87,14 @@ class OpenCells:
     def drop(self, cells: pa.Table) -> None:
         """Forget the settled rows of some cells (columns CELL)."""
         for table in self._take_out(cells):
-            spared = table.join(cells.select(CELL), list(CELL), join_type="left anti")
-            self.load(Partials(spared.select(table.column_names), None))
-
-    def rows_of(self, cells: pa.Table) -> pa.Table:
-        """Return the settled rows of some cells (columns CELL)."""
-        wanted = _hashes(cells)
-        tables = [empty(self.aggregation_type).table]
-        for chunk in self._chunks:
-            hit = pc.is_in(chunk.cells, value_set=wanted).to_numpy(zero_copy_only=False) & chunk.alive
-            tables.append(chunk.table.filter(pa.array(hit)))
-        found = pa.concat_tables(tables)
-        names = found.column_names
-        return found.join(cells.select(CELL), list(CELL), join_type="left semi").select(names)
+            self.load(Partials(without_cells(table, cells), None))
 
     def missing(self, cells: pa.Table) -> pa.Table:
         """Return those of some cells (columns CELL, each once) that have no settled row."""
         known = [_living(chunk).select(CELL) for chunk in self._chunks]
         if not known:
             return cells
-        return cells.join(pa.concat_tables(known), list(CELL), join_type="left anti")
+        return without_cells(cells, pa.concat_tables(known))
 
     def evict(self, horizon: pa.Scalar) -> int:
         """Forget the settled rows of windows that start before an instant; return how many."""
@@ -158,6 +146,30 @@ def _hashes(cells: pa.Table) -> pa.Array:
 def _living(chunk: _Chunk) -> pa.Table:
     """Return the rows of a chunk that still count."""
     return chunk.table if chunk.alive.all() else chunk.table.filter(pa.array(chunk.alive))
+
+
+def of_cells(rows: pa.Table, cells: pa.Table) -> pa.Table:
+    """Return the rows that belong to some cells (columns CELL of both), in no order.
+
+    >>> of_cells(empty("COUNT").table, empty("SUM").table).column_names[-1]
+    'counted'
+    """
+    return _joined(rows, cells, "left semi")
+
+
+def without_cells(rows: pa.Table, cells: pa.Table) -> pa.Table:
+    """Return the rows that belong to none of some cells (columns CELL of both), in no order.
+
+    >>> without_cells(empty("COUNT").table, empty("SUM").table).column_names[-1]
+    'counted'
+    """
+    return _joined(rows, cells, "left anti")
+
+
+def _joined(rows: pa.Table, cells: pa.Table, kind: str) -> pa.Table:
+    """Join rows with cells; a join changes the order of columns and forgets which are never null."""
+    joined = rows.join(cells.select(CELL), list(CELL), join_type=kind)
+    return joined.select(rows.column_names).cast(rows.schema)
 
 
 def open_cells() -> dict[str, OpenCells]:

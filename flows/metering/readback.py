@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flows.stores.clickhouse import Store
 from flows.stores.tables import Scope
@@ -16,6 +17,8 @@ from schemas.usage import BASE_WINDOW, MEMBERS, PAIRS, PARTIAL_COLUMNS, partial_
 def stored_usage(store: Store, scope: Scope, meter: Meter) -> Partials:
     """Return all stored rows of a meter, and its members if it counts them."""
     rows = store.read_usage(scope, [meter.id])
+    # A cell that lost its only event to another is said to be empty.
+    rows = rows.filter(pc.greater(rows["counted"], 0))
     columns = partial_schema(PARTIAL_COLUMNS[meter.aggregation.type])
     table = rows.select(columns.names).cast(columns)
     if meter.aggregation.type is not AggregationType.COUNT_UNIQUE:

@@ -20,13 +20,11 @@ class SegmentManifest:
     """The segments that make up a shard, by name.
 
     Those from `unpublished_from` on hold what had not been published when they were sealed. `retired`
-    were replaced and are removed once no older manifest can be resumed from. With `republish` even the
-    published ones may hold cells that were held back.
+    were replaced and are removed once no older manifest can be resumed from.
     """
 
     segments: tuple[Segment, ...]
     unpublished_from: int
-    republish: bool
     sequence: int
     retired: tuple[tuple[str, ...], ...]
 
@@ -58,9 +56,7 @@ class SegmentLog:
         """Let the next seal replace all segments, because they hold more than the cells do."""
         self._rewrite = True
 
-    def seal(
-        self, whole: Callable[[], tuple[Parts, Parts]], *, republish: bool
-    ) -> SegmentManifest:
+    def seal(self, whole: Callable[[], tuple[Parts, Parts]]) -> SegmentManifest:
         """Write what was taken since the last seal, and return the manifest of everything.
 
         `whole` gives the settled and the pending state, for when the segments are rewritten.
@@ -77,7 +73,6 @@ class SegmentLog:
         return SegmentManifest(
             tuple(self._segments),
             self._unpublished_from,
-            republish,
             self._sequence,
             tuple(self._retired),
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from operators.partials import Partials
+from operators.partials import Partials, empty
 from schemas.errors import StoreError
 
 _TYPE = b"aggregation_type"
@@ -81,4 +81,7 @@ def read_segment(folder: Path, segment: Segment) -> dict[str, Partials]:
     if sum(table.num_rows for table in tables.values()) != segment.row_count:
         raise StoreError(f"the segment {segment.name} is not whole: rows are missing")
     types = dict.fromkeys(aggregation_type for aggregation_type, _ in tables)
-    return {name: Partials(tables[name, b"rows"], tables.get((name, b"members"))) for name in types}
+    return {
+        name: Partials(tables[name, b"rows"], tables.get((name, b"members"), empty(name).members))
+        for name in types
+    }

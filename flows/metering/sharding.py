@@ -59,4 +59,4 @@ def customer_shards(table: pa.Table, shards: int) -> np.ndarray:
     """Return the shard of each row's customer."""
     encoded = pc.dictionary_encode(table["external_customer_id"]).combine_chunks()
     numbers = identity_shards(text_digests(encoded.dictionary), shards)
-    return numbers[encoded.indices.to_numpy()]
+    return np.asarray(numbers[encoded.indices.to_numpy()])

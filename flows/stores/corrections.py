@@ -43,7 +43,10 @@ def _forget_members(store: Store, cells: pa.Table) -> None:
     """Remove the members of cells: one of them may have come from the copy that was displaced."""
     instants = cells["window_start"].cast(pa.int64())
     wanted = pa.table(
-        [cells[name] for name in ("tenant_id", "environment_id", "meter_id", "external_customer_id", "group")]
+        [
+            cells[name]
+            for name in ("tenant_id", "environment_id", "meter_id", "external_customer_id", "group")
+        ]
         + [instants],
         names=["t", "e", "m", "c", "g", "w"],
     )

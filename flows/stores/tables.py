@@ -6,7 +6,7 @@ Column names are those of the flows; `COLUMNS` says where a table calls one diff
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 
@@ -51,7 +51,7 @@ CELLS = schema(
 STORED_MEMBERS = schema(
     *SCOPE_FIELDS,
     pa.field("generation", pa.int32(), nullable=False),
-    *cast("list[pa.Field[Any]]", CELL_FIELDS),
+    *CELL_FIELDS,
     pa.field("member", DIGEST, nullable=False),
 )
 
@@ -83,7 +83,7 @@ WITHDRAWN = schema(*POSITION_FIELDS)
 CORRECTIONS = schema(
     *SCOPE_FIELDS,
     pa.field("aggregation_type", pa.string(), nullable=False),
-    *cast("list[pa.Field[Any]]", CELL_FIELDS),
+    *CELL_FIELDS,
     pa.field("correction", pa.int64(), nullable=False),
 )
 

@@ -24,7 +24,19 @@ numbers = st.one_of(
     st.integers(-(10**20), 10**20).map(str),
     st.decimals(allow_nan=False, allow_infinity=False, places=8).map(str),
     st.sampled_from(
-        ["0.1", "1.0", "-0", "-0.0", "1e3", "1E-7", "0.1000000000000000055", "01", ".5", "1.", "NaN"]
+        [
+            "0.1",
+            "1.0",
+            "-0",
+            "-0.0",
+            "1e3",
+            "1E-7",
+            "0.1000000000000000055",
+            "01",
+            ".5",
+            "1.",
+            "NaN",
+        ]
         + ["123456789012345", "1234567890123456", "0.12345678", "0.123456789", "9999999.99999999"]
     ),
 )
@@ -32,7 +44,9 @@ scalars = st.one_of(
     numbers,
     texts.map(json.dumps),
     texts.map(lambda text: json.dumps(text, ensure_ascii=False)),
-    st.sampled_from(["true", "false", "null", "[]", "{}", "[1,2]", '{"a":1,"a":2}', "[[1]]", '"\\x"']),
+    st.sampled_from(
+        ["true", "false", "null", "[]", "{}", "[1,2]", '{"a":1,"a":2}', "[[1]]", '"\\x"']
+    ),
 )
 times = st.sampled_from(
     [
@@ -57,12 +71,16 @@ times = st.sampled_from(
 properties = st.lists(st.tuples(st.sampled_from(["a", "b", "c d", "é", '"']), scalars), max_size=4)
 members = st.one_of(
     st.tuples(
-        st.sampled_from(["event_id", "event_name", "external_customer_id", "customer_id", "source", "id"]),
+        st.sampled_from(
+            ["event_id", "event_name", "external_customer_id", "customer_id", "source", "id"]
+        ),
         st.one_of(texts.map(json.dumps), st.just("null"), numbers),
     ),
     st.tuples(st.sampled_from(["timestamp", "ingested_at"]), times.map(json.dumps)),
     st.tuples(st.just("properties"), properties.map(lambda pairs: written(pairs, ","))),
-    st.tuples(st.sampled_from(["tenant_id", "unknown", "specversion", "type"]), texts.map(json.dumps)),
+    st.tuples(
+        st.sampled_from(["tenant_id", "unknown", "specversion", "type"]), texts.map(json.dumps)
+    ),
 )
 usual = st.just([("event_name", '"call"'), ("external_customer_id", '"c"'), ("event_id", '"e"')])
 lines = st.builds(
@@ -104,7 +122,9 @@ def door(*, time_required: bool = False) -> Door:
 
 def assert_as_exact(values: list[bytes], received_at: datetime | None) -> Decoded:
     """Compare a batch with the exact reader, record by record; return what decode said."""
-    batch = decode(records(values, received_at=received_at), door(time_required=received_at is None))
+    batch = decode(
+        records(values, received_at=received_at), door(time_required=received_at is None)
+    )
     assert batch.events.schema == EVENTS
     assert batch.rejected.schema == REJECTED
     events = {row["offset"]: row for row in batch.events.to_pylist()}
@@ -146,7 +166,12 @@ def expected(event: Event, offset: int, received_at: datetime | None) -> dict[st
 
 def content(properties: str) -> bytes:
     return content_of(
-        event_name="", external_customer_id="", customer_id="", source="", timestamp=None, properties=properties
+        event_name="",
+        external_customer_id="",
+        customer_id="",
+        source="",
+        timestamp=None,
+        properties=properties,
     )
 
 

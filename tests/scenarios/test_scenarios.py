@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from flows.bill_report import billed, report_of
+from flows.bill_report import report_of
+from flows.billing.metered import bill_metered
 from flows.catalog import load_catalog
 from flows.documents import read_document
 from flows.metering.files import meter_files
@@ -101,8 +102,11 @@ def statement(stated: Shown) -> Statement:
     """Return what a statement expects; wallets and alerts that it leaves out are none."""
     assert set(stated) <= {"as_of", "invoices", "wallets", "alerts"}, stated
     expected = {
-        "invoices": in_order([invoice(each) for each in stated["invoices"]]),
-        "wallets": [figures(row, "balance", "ongoing") for row in table(stated.get("wallets", ""))],
+        "invoices": by("of", [invoice(each) for each in stated["invoices"]]),
+        "wallets": by(
+            "customer",
+            [figures(row, "balance", "ongoing") for row in table(stated.get("wallets", ""))],
+        ),
         "alerts": list(table(stated.get("alerts", ""))),
     }
     return Statement(instant(stated["as_of"]), expected)
@@ -115,9 +119,9 @@ def invoice(stated: Shown) -> Shown:
     return figures(stated, *AMOUNTS) | {"lines": sorted(lines, key=line_order)}
 
 
-def in_order(invoices: Iterable[Shown]) -> list[Shown]:
-    """Return invoices by subscription, those of each in the order in which they came."""
-    return sorted(invoices, key=lambda each: each["of"])
+def by(name: str, rows: Iterable[Shown]) -> list[Shown]:
+    """Return rows by one of their members, those of one value in the order in which they came."""
+    return sorted(rows, key=lambda row: row[name])
 
 
 def figures(row: Shown, *names: str) -> Shown:
@@ -143,36 +147,42 @@ def period(of: Shown) -> str:
 def shown(report: Shown) -> Shown:
     """Return the report of `tally bill --format json` in the form of a scenario."""
     return {
-        "invoices": in_order(
-            {
-                "of": each["subscription"],
-                "period": period(each),
-                "currency": each["currency"],
-                "lines": sorted(
-                    (
-                        {
-                            "item": line["display_name"],
-                            "service period": period(line),
-                            "quantity": Decimal(line["quantity"]),
-                            "amount": Decimal(line["amount"]),
-                        }
-                        for line in each["lines"]
+        "invoices": by(
+            "of",
+            (
+                {
+                    "of": each["subscription"],
+                    "period": period(each),
+                    "currency": each["currency"],
+                    "lines": sorted(
+                        (
+                            {
+                                "item": line["display_name"],
+                                "service period": period(line),
+                                "quantity": Decimal(line["quantity"]),
+                                "amount": Decimal(line["amount"]),
+                            }
+                            for line in each["lines"]
+                        ),
+                        key=line_order,
                     ),
-                    key=line_order,
-                ),
-                **{name: Decimal(each[member]) for name, member in AMOUNTS.items()},
-            }
-            for each in report["invoices"]
+                    **{name: Decimal(each[member]) for name, member in AMOUNTS.items()},
+                }
+                for each in report["invoices"]
+            ),
         ),
-        "wallets": [
-            {
-                "customer": each["customer"],
-                "currency": each["currency"],
-                "balance": Decimal(each["balance"]),
-                "ongoing": Decimal(each["ongoing_balance"]),
-            }
-            for each in report["wallets"]
-        ],
+        "wallets": by(
+            "customer",
+            (
+                {
+                    "customer": each["customer"],
+                    "currency": each["currency"],
+                    "balance": Decimal(each["balance"]),
+                    "ongoing": Decimal(each["ongoing_balance"]),
+                }
+                for each in report["wallets"]
+            ),
+        ),
         "alerts": [
             {
                 "when": each["at"].removesuffix(MIDNIGHT),
@@ -197,7 +207,7 @@ def test_the_program_comes_to_the_figures_worked_out_by_hand(path: Path, tmp_pat
     with meter_files(loaded, [str(log)]) as metered:
         verdicts = {name: metered.counts.get(name, 0) for name in VERDICTS}
         found = [
-            shown(report_of(billed(loaded, metered, datetime.fromisoformat(each.as_of))))
+            shown(report_of(bill_metered(loaded, metered, datetime.fromisoformat(each.as_of))))
             for each in told.statements
         ]
     assert verdicts == dict.fromkeys(VERDICTS, 0) | told.counts
