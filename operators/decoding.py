@@ -1,9 +1,9 @@
 """Decode: a batch of records to a batch of events, columnar where that is provably exact.
 
-A record takes the fast path if it passes a guard: it is one line of a small sublanguage of JSON (below),
-and no key is repeated in it or in its properties. Inside that sublanguage the vectorised reader and the
-exact reader agree on every digit, which the tests prove against `operators.exact`. Every other record,
-malformed or merely unusual, takes the exact path, one at a time.
+A record takes the fast path if it passes a guard: it is one line of a small sublanguage of JSON
+(below), and no key is repeated in it or in its properties. Inside that sublanguage the vectorised
+reader and the exact reader agree on every digit, which the tests prove against `operators.exact`.
+Every other record, malformed or merely unusual, takes the exact path, one at a time.
 """
 
 from collections.abc import Callable
@@ -46,9 +46,13 @@ SELECT
 FROM (SELECT line, json_keys(line, ['$', '$.properties']) AS keys FROM records)
 """
 
-# RFC 3339 in the years that lie whole within the accepted range; other spellings take the exact path.
+# RFC 3339 in the years that lie whole within the accepted range; other spellings take the exact
+# path.
 _YEAR = "(?:19(?:7[1-9]|[89][0-9])|20[0-9]{2}|21(?:[0-8][0-9]|9[0-8]))"
-_LEAP_YEAR = "(?:19(?:7[26]|8[048]|9[26])|20(?:[02468][048]|[13579][26])|21(?:0[48]|[2468][048]|[13579][26]))"
+_LEAP_YEAR = (
+    "(?:19(?:7[26]|8[048]|9[26])|20(?:[02468][048]|[13579][26])"
+    "|21(?:0[48]|[2468][048]|[13579][26]))"
+)
 _DATE = (
     f"(?:{_YEAR}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
     "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
@@ -66,8 +70,9 @@ _PADDED = r"^[\t-\r ]|[\t-\r ]$"
 class Door:
     """Where records come in, and what it fills in where a sender left something out.
 
-    `fill_ids` gets the RECORDS rows without an id and returns one id for each; it must answer the same
-    on every replay (metering.md 2.3). `time_required` is true for files that are read in place.
+    `fill_ids` gets the RECORDS rows without an id and returns one id for each; it must answer the
+    same on every replay (metering.md 2.3). `time_required` is true for files that are read in
+    place.
     """
 
     tenant_id: str
@@ -159,7 +164,7 @@ def _fields_are_plain(read: pa.Table, records: pa.Table, rows: np.ndarray, door:
 
 
 def _unpadded(names: pa.ChunkedArray) -> pa.Array:
-    """Tell which names have no white space around them; there are few names, so each is looked at once."""
+    """Tell which names have no white space around them; each distinct one is looked at once."""
     encoded = pc.dictionary_encode(pc.fill_null(names, "")).combine_chunks()
     padded = pc.match_substring_regex(encoded.dictionary, _PADDED)
     return pc.invert(padded).take(encoded.indices)
@@ -234,7 +239,7 @@ def _scopes(keys: pa.ChunkedArray, door: Door) -> tuple[pa.Array, pa.Array]:
 
 
 def scope_of(key: bytes | None, door: Door) -> tuple[str, str]:
-    """Return the tenant and environment that a key `tenant:environment:customer` names (metering.md 13)."""
+    """Return what a key `tenant:environment:customer` names (metering.md 13), or the door's own."""
     parts = _key_parts(key) if key is not None else None
     return parts if parts is not None else (door.tenant_id, door.environment_id)
 
@@ -252,7 +257,7 @@ def _key_parts(key: bytes) -> tuple[str, str] | None:
 def _exact(
     records: pa.Table, rows: np.ndarray, door: Door
 ) -> tuple[np.ndarray, pa.Table, pa.Table]:
-    """Decode the records that the guard kept back, one at a time: they are few, and exactness is all."""
+    """Decode the records that the guard kept back, one at a time: they are few."""
     kept = records.take(pa.array(rows, pa.int64()))
     good: list[int] = []
     events: list[dict[str, object]] = []

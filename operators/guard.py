@@ -1,11 +1,12 @@
 """The guard of the fast path: which lines a vectorised JSON reader reads exactly.
 
 The guard is a regular expression for a sublanguage of JSON: one object with the known members of an
-event, each once at most a text or null, and properties of texts, numbers, truth values, nulls, and flat
-arrays and objects. Numbers have at most 15 significant digits and no exponent, so that a double holds
-and prints them exactly. Texts have no control character, no half surrogate and no U+0000; keys have no
-escape at all. So what a lax reader lets through (NaN, trailing commas, comments) never reaches it.
-Repeated keys are beyond a regular expression: `repeats_a_key` finds them in the list of keys.
+event, each once at most a text or null, and properties of texts, numbers, truth values, nulls, and
+flat arrays and objects. Numbers have at most 15 significant digits and no exponent, so that a
+double holds and prints them exactly. Texts have no control character, no half surrogate and no
+U+0000; keys have no escape at all. So what a lax reader lets through (NaN, trailing commas,
+comments) never reaches it. Repeated keys are beyond a regular expression: `repeats_a_key` finds
+them in the list of keys.
 """
 
 from functools import lru_cache

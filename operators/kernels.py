@@ -1,6 +1,7 @@
 """Columns through DuckDB: one in-memory engine a borrower, used for its vectorised functions only.
 
-A kernel is borrowed for one call, so that threads never share one and none is made anew for each batch.
+A kernel is borrowed for one call, so that threads never share one and none is made anew for each
+batch.
 """
 
 from collections import deque

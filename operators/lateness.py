@@ -15,10 +15,12 @@ BEGINNING = -(2**62)
 def mark_late(events: pa.Table, watermark: int, lateness_microseconds: int) -> tuple[pa.Array, int]:
     """Tell which events are late, and how far the partition has come after them.
 
-    An event is late if its base window ended at or before the watermark that the events before it made.
-    Each event time counts no later than its own receipt, so that one from the year 2199 closes nothing.
+    An event is late if its base window ended at or before the watermark that the events before it
+    made. Each event time counts no later than its own receipt, so that one from the year 2199
+    closes nothing.
 
-    in:  timestamp, received_at (null for a file), of one partition in log order; the greatest event time
+    in:  timestamp, received_at (null for a file), of one partition in log order; the greatest event
+         time
          so far in microseconds, or BEGINNING
     out: one bool a row, and the greatest event time after the batch
     """

@@ -176,8 +176,8 @@ def _readings(
 ) -> Iterator[tuple[list[Meter], np.ndarray, _Readings]]:
     """Yield the meters of each name with its rows and what they read there.
 
-    Names whose meters look at the same properties are read together. A call of the reader costs as much
-    as thousands of rows, so what is left with few rows is read in one call.
+    Names whose meters look at the same properties are read together. A call of the reader costs as
+    much as thousands of rows, so what is left with few rows is read in one call.
     """
     groups: dict[tuple[str, ...], list[tuple[list[Meter], np.ndarray]]] = {}
     for asked, rows in _by_name(meters, events):

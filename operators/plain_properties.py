@@ -1,8 +1,8 @@
 """Properties by the vectorised reader, for the rows in which it provably keeps every digit.
 
-Decode has made sure that properties are one strict JSON object without a repeated key. What remains is
-how numbers are kept: a double holds and prints at most 15 significant digits exactly, so a row with a longer
-number or an exponent anywhere goes to the exact reader.
+Decode has made sure that properties are one strict JSON object without a repeated key. What remains
+is how numbers are kept: a double holds and prints at most 15 significant digits exactly, so a row
+with a longer number or an exponent anywhere goes to the exact reader.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from operators.kernels import select
 
-# A number, after what may come before one, that is long or has an exponent. In a text it is no number,
-# and then the row is read exactly for nothing.
+# A number, after what may come before one, that is long or has an exponent. In a text it is no
+# number, and then the row is read exactly for nothing.
 _HARD_NUMBER = r"[:,\[][ \t\n\r]*-?[0-9.]*(?:[0-9.]{16}|[0-9][eE])"
 
 

@@ -91,7 +91,7 @@ def property_columns_exact(
 
 
 def _exact_raw(properties: Column, names: Sequence[str]) -> list[Column]:
-    """Return the raw JSON of the named properties by the exact reader, null where one is missing."""
+    """Return the raw JSON of the named properties by the exact reader, null where missing."""
     # One call reads the whole batch; only the named members are kept, each as its bytes.
     batch = b"[" + b",".join(pc.cast(properties, pa.binary()).to_pylist()) + b"]"
     columns = _reader(tuple(names))(batch)
@@ -109,7 +109,8 @@ def _reader(names: tuple[str, ...]) -> Callable[[bytes], list[list[bytes]]]:
     except ValueError:
         # The reader's records have no member whose name needs escapes; plain mappings do.
         return _mapping_reader(names)
-    decoder = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # the record is made at run time
+    # The record is made at run time, so no checker knows it.
+    decoder = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
     def read(batch: bytes) -> list[list[bytes]]:
         rows = decoder.decode(batch)

@@ -1,1 +1,1 @@
-"""The nouns: every shape that data takes, in Python, Arrow, Kafka and SQL. Imports nothing of ours."""
+"""The nouns: every shape data takes, in Python, Arrow, Kafka, SQL. Imports nothing of ours."""

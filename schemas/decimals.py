@@ -1,7 +1,8 @@
 """Exact decimals: the types that quantities have in Arrow and in Python, and their plain text.
 
 A value has 20 digits before the point and 18 after at most (metering.md 5.1: decimal128(38, 18));
-sums and moments are wider, so that no intermediate overflows in one order of events and not in another.
+sums and moments are wider, so that no intermediate overflows in one order of events and not in
+another.
 """
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal

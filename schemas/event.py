@@ -1,7 +1,7 @@
 """The shapes of an event on its way from the log to the meters, as Arrow schemas.
 
-A position is a place in the log: (partition, offset). Of a file the partition is the rank of its base
-name among the files read together, and the offset the number of the line.
+A position is a place in the log: (partition, offset). Of a file the partition is the rank of its
+base name among the files read together, and the offset the number of the line.
 """
 
 import pyarrow as pa
@@ -20,7 +20,8 @@ RECORDS = pa.schema(
     ]
 )
 
-# A well-formed event. Absent texts are "", properties are the text of one JSON object with all digits.
+# A well-formed event. Absent texts are "", properties are the text of one JSON object with all
+# digits.
 EVENTS = pa.schema(
     [
         pa.field("partition", pa.int32(), nullable=False),
@@ -41,9 +42,10 @@ EVENTS = pa.schema(
     ]
 )
 
-# A copy of an event as it goes to its identity's shard. The digest names (tenant, environment, event id);
-# the fingerprint is a hint that two copies have equal bytes; `late` is the word of metering.md 12.1;
-# `received_at` is the log's own time of the record, by which copies in several partitions are ordered.
+# A copy of an event as it goes to its identity's shard. The digest names (tenant, environment,
+# event id); the fingerprint is a hint that two copies have equal bytes; `late` is the word of
+# metering.md 12.1; `received_at` is the log's own time of the record, by which copies in several
+# partitions are ordered.
 COPIES = pa.schema(
     [
         *EVENTS,

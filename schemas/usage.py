@@ -1,8 +1,10 @@
-"""The shapes of usage: partials on their way, and the cumulative rows that are stored (metering.md 7, 11).
+"""The shapes of usage: partials on their way, and cumulative rows as they are stored.
+
+Source: metering.md 7, 11.
 
 A partial is what some events of one cell contribute: one meter, customer, group and base window.
-Each aggregation type has its own few columns beside `counted`; partials of one meter merge by the rule
-in `MERGE`, in any order and any grouping, to the same partial.
+Each aggregation type has its own few columns beside `counted`; partials of one meter merge by the
+rule of its columns, in any order and any grouping, to the same partial.
 """
 
 from datetime import timedelta
@@ -12,7 +14,8 @@ import pyarrow as pa
 from schemas.decimals import VALUE, WIDE
 from schemas.event import INSTANT
 
-# Zone offsets are whole minutes, so each window of metering.md 8 is a union of these but for cut edges.
+# Zone offsets are whole minutes, so each window of metering.md 8 is a union of these but for cut
+# edges.
 BASE_WINDOW = timedelta(minutes=1)
 
 # One row a counted (event, meter). `value` is null for COUNT, `member` is null but for COUNT_UNIQUE

@@ -1,4 +1,4 @@
-"""What becomes of an event: its verdict, and its state for each meter of its name (metering.md 3)."""
+"""What becomes of an event: its verdict, and its state for each meter (metering.md 3)."""
 
 from enum import StrEnum
 

@@ -1,7 +1,8 @@
 """Files as a log: NDJSON and CSV, plain or gzip, read in the order of their base names.
 
-The position of a record is (rank of its file, number of its line). Files of one partition are read one
-after the other, so that the order of the log does not depend on how the command line named them.
+The position of a record is (rank of its file, number of its line). Files of one partition are read
+one after the other, so that the order of the log does not depend on how the command line named
+them.
 """
 
 import csv
@@ -31,7 +32,8 @@ from schemas.errors import InputUnreadable, ValidationFailed
 from schemas.event import INSTANT, RECORDS
 
 BLOCK_BYTES = 1 << 24
-# Far above what an event may have, so that a line is refused for what is wrong with the whole of it.
+# Far above what an event may have, so that a line is refused for what is wrong with the whole of
+# it.
 LINE_BYTES_MAX = 1 << 26
 STDIN = "-"
 
@@ -61,9 +63,9 @@ class FilePosition:
 class FileSource(FixedPartitionedSource[ReadBatch, FilePosition]):
     """The records of some files as one partition.
 
-    `on_bytes` is told how many bytes of input have been read, from the reading thread. A file that cannot
-    be read to its end ends the input there, and `failure` says why: an exception inside the flow would be
-    wrapped and told twice.
+    `on_bytes` is told how many bytes of input have been read, from the reading thread. A file that
+    cannot be read to its end ends the input there, and `failure` says why: an exception inside the
+    flow would be wrapped and told twice.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The topic of events as a log: one partition of the flow for each partition of the topic.
 
-Offsets are part of the flow's own recovery state. They are committed to Kafka as well, for people and
-tools that look at lag; nothing reads them back.
+Offsets are part of the flow's own recovery state. They are committed to Kafka as well, for people
+and tools that look at lag; nothing reads them back.
 """
 
 import threading

@@ -1,7 +1,7 @@
 """Reading ahead: a partition of the log is read and decoded by a thread of its own.
 
-The kernels of decode let other threads run, so that a batch is decoded while the one before it is merged.
-A source never blocks the flow: it yields what is ready.
+The kernels of decode let other threads run, so that a batch is decoded while the one before it is
+merged. A source never blocks the flow: it yields what is ready.
 """
 
 import queue
@@ -30,7 +30,7 @@ POLL_EVERY = timedelta(milliseconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[State]):
-    """A batch, and the state from which reading goes on after it; no batch if only the state moved."""
+    """A batch, and the state from which reading goes on; no batch if only the state moved."""
 
     batch: ReadBatch | None
     state: State
@@ -46,8 +46,8 @@ class _Failed:
 class ReadAheadPartition(StatefulSourcePartition[ReadBatch, State]):
     """A source partition fed by a generator that runs in a thread.
 
-    `readings` is called in that thread with the state to resume from and an event that asks it to stop.
-    When it ends, so does the partition.
+    `readings` is called in that thread with the state to resume from and an event that asks it to
+    stop. When it ends, so does the partition.
     """
 
     def __init__(

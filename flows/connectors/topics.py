@@ -1,4 +1,4 @@
-"""What the flow tells Kafka: changed usage rows, and records that are no events (metering.md 13)."""
+"""What the flow tells Kafka: changed usage rows, and malformed records (metering.md 13)."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -42,7 +42,7 @@ class Topics:
         )
 
     def publish_usage(self, rows: pa.Table) -> None:
-        """Publish changed rows as JSON, decimals as text, by the key of their customer (in: USAGE)."""
+        """Publish changed rows as JSON, decimals as text, keyed by customer (in: USAGE)."""
         encoded = encoded_usage(rows)
         for start in range(0, encoded.num_rows, QUEUED_MAX):
             part = encoded.slice(start, QUEUED_MAX)
@@ -52,7 +52,7 @@ class Topics:
             self._flush()
 
     def publish_dead_letters(self, rejected: pa.Table) -> None:
-        """Publish malformed records, bytes as they came, with what is known of them (in: REJECTED)."""
+        """Publish malformed records as they came, with what is known of them (in: REJECTED)."""
         # The client takes headers only one record at a time; malformed records are few.
         for row in rejected.to_pylist():
             headers: Headers = {

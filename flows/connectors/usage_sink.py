@@ -1,7 +1,7 @@
 """Where changed cells go: the store, and the topic `usage` for those who listen.
 
-A flush is written in an order that a reader and a restart can rely on (ENGINE traps 2 and 8): what is about
-to be published, the rows, that they are published.
+A flush is written in an order that a reader and a restart can rely on (ENGINE traps 2 and 8): what
+is about to be published, the rows, that they are published.
 """
 
 from collections.abc import Callable, Mapping, Sequence

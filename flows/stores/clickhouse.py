@@ -87,7 +87,8 @@ class Store:
         self.engine.command("SYSTEM STOP MERGES events")
         for table in ("events", "usage", "usage_members", "verdicts", "skips", "dead_letters"):
             self.engine.command(
-                f"ALTER TABLE {table} MODIFY SETTING fsync_after_insert = 0, fsync_part_directory = 0"
+                f"ALTER TABLE {table} MODIFY SETTING "
+                "fsync_after_insert = 0, fsync_part_directory = 0"
             )
 
     def insert(self, table: str, rows: pa.Table) -> None:

@@ -59,7 +59,7 @@ def _forget_members(store: Store, cells: pa.Table) -> None:
 
 
 def read_corrections(store: Store) -> dict[CellKey, int]:
-    """Return all correction numbers. There are few: only copies that met in two partitions make one."""
+    """Return all correction numbers; only copies that met in two partitions make one."""
     rows = store.engine.read(f"SELECT {selected(CORRECTIONS)} FROM corrections FINAL", CORRECTIONS)
     return {
         CellKey(

@@ -62,8 +62,8 @@ def place_of(row: dict[str, object]) -> tuple[object, ...]:
 def restored_copies(store: Store, cells: pa.Table, within: Within) -> pa.Table:
     """Return the copies of some minutes that are withdrawn, but not yet at this place in the log.
 
-    A crash leaves withdrawals behind whose cause lies ahead of the place that the flow went back to. Until
-    it comes there again such a copy is the first of its id and counts.
+    A crash leaves withdrawals behind whose cause lies ahead of the place that the flow went back
+    to. Until it comes there again such a copy is the first of its id and counts.
 
     in:  CELLS
     out: STORED_EVENTS

@@ -3,13 +3,14 @@
 import json
 import pickle
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from billing.accounts import Account, accounts_of
 from billing.ledger import TopUp
 from billing.running import BillingRun, as_json, bill
 from billing.wallets import TopUpAt, WalletOpening
-from flows.billing.batches import NOTHING, CustomerBill, ShardedUsage, UsageBatch
+from flows.billing.batches import NOTHING, ShardedUsage, UsageBatch
 from flows.billing.charging import ChargeLogic, ChargeSettings
 from flows.billing.cumulative import CumulativeUsage
 from flows.billing.flow import billing_flow
@@ -162,20 +163,28 @@ def bytes_of(run: BillingRun) -> str:
     return json.dumps(as_json(run), indent=1) + repr(run)
 
 
+def flow_of(
+    catalog: Catalog,
+    metered: Metered,
+    batches: Callable[[], Iterable[UsageBatch]],
+    bills: Bills,
+    shards: int = 4,
+) -> Dataflow:
+    return billing_flow(
+        UsageSource(batches),
+        accounts(catalog),
+        ChargeSettings(AS_OF, day_ends(metered)),
+        edges=metered.edges,
+        bills=BillsSink(bills),
+        shards=shards,
+    )
+
+
 def through_flow(
     catalog: Catalog, metered: Metered, batches: Sequence[UsageBatch], shards: int
 ) -> BillingRun:
     bills = Bills()
-    run_main(
-        billing_flow(
-            UsageSource(lambda: batches),
-            accounts(catalog),
-            ChargeSettings(AS_OF, day_ends(metered)),
-            edges=metered.edges,
-            bills=BillsSink(bills),
-            shards=shards,
-        )
-    )
+    run_main(flow_of(catalog, metered, lambda: batches, bills, shards))
     return bills.run()
 
 
@@ -307,14 +316,7 @@ def test_a_flow_that_died_goes_on_from_its_recovery_store(
 
     def run(end: int) -> Bills:
         bills = Bills()
-        flow = billing_flow(
-            UsageSource(lambda: until(end)),
-            accounts(catalog),
-            ChargeSettings(AS_OF, day_ends(metered)),
-            edges=metered.edges,
-            bills=BillsSink(bills),
-            shards=4,
-        )
+        flow = flow_of(catalog, metered, lambda: until(end), bills)
         run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(tmp_path))
         return bills
 
@@ -327,14 +329,7 @@ def test_a_flow_that_died_goes_on_from_its_recovery_store(
 
 def test_workers_share_the_shards(catalog: Catalog, metered: Metered, pure: BillingRun) -> None:
     bills = Bills()
-    flow = billing_flow(
-        UsageSource(lambda: growing(catalog, metered, 2)),
-        accounts(catalog),
-        ChargeSettings(AS_OF, day_ends(metered)),
-        edges=metered.edges,
-        bills=BillsSink(bills),
-        shards=4,
-    )
+    flow = flow_of(catalog, metered, lambda: growing(catalog, metered, 2), bills)
     cluster_main(flow, [], 0, worker_count_per_proc=2)
     assert bytes_of(bills.run()) == bytes_of(pure)
 
@@ -454,12 +449,3 @@ def test_one_idempotency_key_is_not_for_two_customers() -> None:
     openings = [planned("acme", "same", 1), planned("zeta", "same", 1)]
     with pytest.raises(AlreadyExists, match="'same' was used for another request"):
         bill([], openings, MeteredUsage(Metered(PAIRS.empty_table())), as_of=AS_OF)
-
-
-def test_a_later_bill_takes_the_place_of_an_earlier_one() -> None:
-    account = Account(CustomerId("c"), "acme")
-    empty = BillingRun((), (), (), ())
-    bills = Bills()
-    bills.take([CustomerBill(account, AlreadyExists("taken"))])
-    bills.take([CustomerBill(account, empty)])
-    assert bills.run() == empty

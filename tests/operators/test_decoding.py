@@ -36,8 +36,12 @@ numbers = st.one_of(
             ".5",
             "1.",
             "NaN",
+            "123456789012345",
+            "1234567890123456",
+            "0.12345678",
+            "0.123456789",
+            "9999999.99999999",
         ]
-        + ["123456789012345", "1234567890123456", "0.12345678", "0.123456789", "9999999.99999999"]
     ),
 )
 scalars = st.one_of(
@@ -203,8 +207,8 @@ def test_any_bytes_get_an_answer(values: list[bytes]) -> None:
     "line",
     [
         '{"event_name":"a","external_customer_id":"c","timestamp":"2026-02-03T04:05:06Z"}',
-        '{"event_name": "a", "external_customer_id": "c", "properties": {"n": 1.5, "t": "x", "b": true}}',
-        '{"properties":{"tags":["a",1],"nested":{"k":null}},"event_name":"a","external_customer_id":"c"}',
+        '{"event_name": "a", "external_customer_id": "c", "properties": {"n": 1.5, "b": true}}',
+        '{"properties":{"tags":["a",1],"o":{"k":null}},"event_name":"a","external_customer_id":"c"}',
         '{"event_name":"a","external_customer_id":"c","properties":{"s":"\\u00e9 \\n \\"q\\""}}',
         '{"id":"7","tenant_id":"t","event_name":"a","external_customer_id":"c","customer_id":null}',
     ],
@@ -217,8 +221,10 @@ def test_ordinary_events_take_the_fast_path(line: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["1e3", "NaN", "Infinity", "01", "1.", ".5", "1234567890123456", "0.1234567890123456", "[[1]]"]
-    + ['"\\u0000"', '"\\ud800"', '"\\x"', '{"a":{"b":1}}'],
+    [
+        *["1e3", "NaN", "Infinity", "01", "1.", ".5", "1234567890123456", "0.1234567890123456"],
+        *["[[1]]", '"\\u0000"', '"\\ud800"', '"\\x"', '{"a":{"b":1}}'],
+    ],
 )
 def test_what_a_lax_reader_gets_wrong_never_passes_the_guard(value: str) -> None:
     line = f'{{"event_name":"a","external_customer_id":"c","properties":{{"n":{value}}}}}'

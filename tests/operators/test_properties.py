@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.plain_properties import readable
 from operators.properties import Kind, canonical_text, property_columns, property_columns_exact
 from schemas.decimals import plain
-from operators.plain_properties import readable
 from schemas.number import Number, read_number
 
 NAMES = ["a", "a.b", 'quoted "a"', "é", ""]
