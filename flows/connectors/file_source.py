@@ -219,29 +219,58 @@ def _line_batches(
     file: IO[bytes], settings: FileSettings, on_bytes: Callable[[int], None]
 ) -> Iterator[tuple[int, pa.Array]]:
     """Yield the lines of an NDJSON file; of a monstrous line only the beginning, which is refused."""
-    number, rest = 0, b""
-    while block := file.read(BLOCK_BYTES):
-        on_bytes(len(block))
-        block = rest + block
-        end = block.rfind(b"\n") + 1
-        rest = block[end:] if end else block[:LINE_BYTES_MAX]
-        lines = _split(block, end)
+    number = 0
+    block = _Block()
+    while block.fill(file, on_bytes):
+        lines = block.lines()
         for start in range(0, len(lines), settings.batch_records_max):
             part = lines[start : start + settings.batch_records_max]
             yield number, part
             number += len(part)
-    if rest:
-        yield number, pa.array([rest], pa.large_binary())
+    if block.held:
+        yield number, pa.array([block.rest()], pa.large_binary())
 
 
-def _split(block: bytes, end: int) -> pa.Array:
-    """Return the lines of a block up to `end`, which is just behind a line feed, without copying them."""
-    breaks = np.flatnonzero(np.frombuffer(block, np.uint8, end) == ord("\n"))
-    offsets = np.zeros(breaks.size + 1, np.int64)
-    offsets[1:] = breaks + 1
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(block)]
-    with_breaks = pa.LargeBinaryArray.from_buffers(pa.large_binary(), breaks.size, buffers)
-    return pc.binary_slice(with_breaks, 0, -1)
+class _Block:
+    """A buffer that blocks of a file are read into, one after the other.
+
+    It is used again for each block: fresh pages for every one would cost more than reading them.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = bytearray(2 * BLOCK_BYTES)
+        # How many bytes at the front are the beginning of a line whose end has not been read.
+        self.held = 0
+        self._end = 0
+
+    def fill(self, file: IO[bytes], on_bytes: Callable[[int], None]) -> bool:
+        """Read the next block behind what is held; False at the end of the file."""
+        if len(self._bytes) < self.held + BLOCK_BYTES:
+            self._bytes.extend(bytes(len(self._bytes)))
+        with memoryview(self._bytes) as view:
+            read = cast("io.BufferedIOBase", file).readinto(view[self.held : self.held + BLOCK_BYTES])
+        self._end = self.held + read
+        on_bytes(read)
+        return bool(read)
+
+    def lines(self) -> pa.Array:
+        """Return the whole lines that were read, copied, and hold the beginning of the next."""
+        content = np.frombuffer(self._bytes, np.uint8, self._end)
+        breaks = np.flatnonzero(content == ord("\n"))
+        offsets = np.zeros(breaks.size + 1, np.int64)
+        offsets[1:] = breaks + 1
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+        with_breaks = pa.LargeBinaryArray.from_buffers(pa.large_binary(), breaks.size, buffers)
+        lines = pc.binary_slice(with_breaks, 0, -1)
+        del content, buffers, with_breaks
+        end = int(offsets[-1])
+        self.held = min(self._end - end, LINE_BYTES_MAX)
+        self._bytes[: self.held] = self._bytes[end : end + self.held]
+        return lines
+
+    def rest(self) -> bytes:
+        """Return the last line, which has no line feed behind it."""
+        return bytes(self._bytes[: self.held])
 
 
 def _csv_batches(file: IO[bytes], settings: FileSettings) -> Iterator[tuple[int, pa.Array]]:

@@ -18,8 +18,9 @@ from flows.connectors.file_source import FileSettings, FileSource, total_bytes
 from flows.connectors.usage_sink import UsageSink
 from flows.metering.flow import Counts, MeteringSettings, metering_flow
 from flows.metering.readback import cut_pairs, stored_usage
-from flows.stores.clickhouse import Store, open_store
+from flows.stores.clickhouse import Store
 from flows.stores.dead_letters import read_dead_letters
+from flows.stores.spool import open_spooled_store
 from flows.stores.tables import Scope
 from operators.partials import Partials
 from schemas.errors import ValidationFailed
@@ -126,9 +127,7 @@ def meter_files(
     with tempfile.TemporaryDirectory(prefix="tally-") as name:
         folder = Path(name)
         counts = Counts()
-        with open_store(str(folder / "store")) as store:
-            # The store lives for one run: merging its parts would be half the cost of writing them.
-            store.serve_one_run()
+        with open_spooled_store(folder) as store:
             source = FileSource(
                 paths,
                 FileSettings(TENANT, ENVIRONMENT, BATCH_RECORDS, EVENT_BYTES_MAX, LATENESS_MICROSECONDS),

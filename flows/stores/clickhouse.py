@@ -205,6 +205,18 @@ class Store:
             STORED_EVENTS,
         )
 
+    def copies_of(self, digests: pa.Array) -> pa.Table:
+        """Return all raw rows of the ids with the given digests, whatever became of them since.
+
+        in:  binary(16)
+        out: STORED_EVENTS, in no order; a row that was written again may come twice
+        """
+        wanted = pa.table({"d": [digest.hex() for digest in digests.to_pylist()]})
+        ids = among(wanted, "d String", "toFixedString(unhex(d), 16)")
+        return self.engine.read(
+            select(STORED_EVENTS, "events", "event_digest IN " + ids), STORED_EVENTS
+        )
+
     def read_table(self, table: str, scope: Scope | None = None) -> pa.Table:
         """Return all rows of one of `TABLES`, each key once and in no order.
 

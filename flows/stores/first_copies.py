@@ -25,11 +25,7 @@ def stored_copies(store: Store, digests: pa.Array) -> pa.Table:
 
     out: STORED_EVENTS, in no order
     """
-    wanted = pa.table({"d": [digest.hex() for digest in digests.unique().to_pylist()]})
-    ids = among(wanted, "d String", "toFixedString(unhex(d), 16)")
-    return store.engine.read(
-        select(STORED_EVENTS, "events", "event_digest IN " + ids), STORED_EVENTS
-    )
+    return store.copies_of(digests.unique())
 
 
 def copies_at(copies: pa.Table, positions: np.ndarray) -> pa.Table:

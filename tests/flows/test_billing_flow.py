@@ -198,12 +198,7 @@ def growing(catalog: Catalog, metered: Metered, stages: int) -> list[UsageBatch]
 
 
 def test_the_story_has_something_of_everything(pure: BillingRun) -> None:
-    report = as_json(pure)
-    assert {name: len(list(report[name])) for name in report} == {  # type: ignore[call-overload]  # lists
-        "invoices": 8,
-        "wallets": 4,
-        "alerts": len(pure.alerts),
-    }
+    assert (len(pure.invoices), len(pure.wallets)) == (8, 4)
     assert len({alert.customer_id for alert in pure.alerts}) > 1
     assert len(pure.debits) > 3
     assert set(pure.customers.values()) == {"acme", "brill", "cedar", "idle", "saver"}
