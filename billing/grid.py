@@ -101,7 +101,8 @@ class Grid:
         """Count the boundaries after B(j) up to B(k); those that coincide are one.
 
         Only days can coincide: the boundary of a local date that its zone skipped is that of the
-        next date. The zone's offset is then a whole day ahead of what it was.
+        next date, so it is that next one which does not count. The zone's offset is a whole day ahead
+        from the skipped date on.
 
         >>> start = datetime(2011, 12, 28, tzinfo=UTC)
         >>> grid = anchored(start, BillingPeriod.DAILY, 1, "Pacific/Apia")
@@ -111,8 +112,8 @@ class Grid:
         if self.period is not BillingPeriod.DAILY or self.count > 1:
             return k - j
         known = zone(self.timezone)
-        before = self.boundary(j).astimezone(known).utcoffset() or timedelta()
-        after = self.boundary(k).astimezone(known).utcoffset() or timedelta()
+        before = self.boundary(j - 1).astimezone(known).utcoffset() or timedelta()
+        after = self.boundary(k - 1).astimezone(known).utcoffset() or timedelta()
         return k - j - max(round((after - before) / DAY), 0)
 
 

@@ -110,7 +110,7 @@ def _reader(names: tuple[str, ...]) -> Callable[[bytes], list[list[bytes]]]:
         # The reader's records have no member whose name needs escapes; plain mappings do.
         return _mapping_reader(names)
     # The record is made at run time, so no checker knows it.
-    decoder = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
+    decoder = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]  # see above
 
     def read(batch: bytes) -> list[list[bytes]]:
         rows = decoder.decode(batch)

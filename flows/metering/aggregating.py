@@ -90,9 +90,7 @@ def _within(events: pa.Table, frontier: Frontier, shards: int) -> np.ndarray:
 def _restricted(partials: Partials, cells: pa.Table) -> Partials:
     """Return only the rows and members of some cells."""
     table, members = partials.table, partials.members
-    return Partials(
-        of_cells(table, cells), None if members is None else of_cells(members, cells)
-    )
+    return Partials(of_cells(table, cells), None if members is None else of_cells(members, cells))
 
 
 def counts_of(matched: Matched) -> Counter[str]:
@@ -106,7 +104,9 @@ def counts_of(matched: Matched) -> Counter[str]:
     return counts
 
 
-def cells_of(counted: pa.Table, meters: Mapping[str, Meter]) -> list[tuple[str, str, str, str, datetime]]:
+def cells_of(
+    counted: pa.Table, meters: Mapping[str, Meter]
+) -> list[tuple[str, str, str, str, datetime]]:
     """Return the cells of counted pairs one by one, with their aggregation type; for few pairs only."""
     starts = base_window_starts(counted["timestamp"])
     rows = zip(

@@ -59,7 +59,7 @@ class CellKey:
 class PartialBatch:
     """What one batch contributes to one shard of cells, by aggregation type.
 
-    `frontier` is how far the batch has come. `corrected` are cells that lost a copy to one earlier in the log.
+    `frontier` is how far the batch has come. `corrected` are cells that lost an event which was counted.
     """
 
     shard: int

@@ -197,4 +197,3 @@ class _Steps:
         accepted = batch.accepted.num_rows - batch.taken_over
         # A copy that was accepted and lost its place is now counted as refused.
         self._counts.add({**counts, **words, Verdict.ACCEPTED.value: accepted})
-

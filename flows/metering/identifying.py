@@ -32,9 +32,10 @@ from schemas.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class IdentifySnapshot:
-    """What recovery needs of a shard: the files of its index, the copies that took another's place, and
+    """What recovery needs of a shard.
 
-    how far each partition has come in receipt time.
+    The files of its index, the copies that took another's place, and how far each partition has come in
+    receipt time.
     """
 
     shard: int
@@ -109,9 +110,7 @@ class IdentifyLogic(StatefulBatchLogic[ShardedCopies, IdentifiedBatch, IdentifyS
         verdicts = pa.concat_tables([late, verdicts])
         self._store.insert_verdicts(verdicts)
         frontier = _frontier(copies, self._shard)
-        batch = IdentifiedBatch(
-            self._shard, accepted, verdicts, displaced, taken_over, frontier
-        )
+        batch = IdentifiedBatch(self._shard, accepted, verdicts, displaced, taken_over, frontier)
         return [batch], self.RETAIN
 
     def snapshot(self) -> IdentifySnapshot:
@@ -128,10 +127,10 @@ class IdentifyLogic(StatefulBatchLogic[ShardedCopies, IdentifiedBatch, IdentifyS
         would depend on the order in which partitions are read.
         """
         column = copies["received_at"]
-        if column.null_count:
+        if column.null_count == copies.num_rows:
             # Files have none: they are read in the order of their positions.
             return copies
-        times = column.cast(pa.int64()).to_numpy().copy()
+        times = pc.fill_null(column.cast(pa.int64()), 0).to_numpy().copy()
         partitions = copies["partition"].to_numpy()
         for partition in np.unique(partitions).tolist():
             rows = partitions == partition
@@ -208,9 +207,7 @@ class IdentifyLogic(StatefulBatchLogic[ShardedCopies, IdentifiedBatch, IdentifyS
         return hidden.select(EVENTS.names)
 
 
-def _compare_again(
-    rows: pa.Table, winners: pa.Table, first: np.ndarray, same: np.ndarray
-) -> None:
+def _compare_again(rows: pa.Table, winners: pa.Table, first: np.ndarray, same: np.ndarray) -> None:
     """Judge the rows whose first copy has just lost its place by the copy that took it; few, or none."""
     places = dict(zip(winners["event_digest"].to_pylist(), range(winners.num_rows), strict=True))
     positions = positions_of(winners)
@@ -240,10 +237,7 @@ def _earlier(rows: pa.Table, known: pa.Table) -> np.ndarray:
     """Tell which rows lie before their first copies in the order of (receipt time, partition, offset)."""
     names = ["received_at", "partition", "offset"]
     pairs = zip(rows.select(names).to_pylist(), known.select(names).to_pylist(), strict=True)
-    # What is compared here without a receipt time comes from files, and is never taken over.
-    return np.array(
-        [bool(row["received_at"]) and place_of(row) < place_of(other) for row, other in pairs], bool
-    )
+    return np.array([place_of(row) < place_of(other) for row, other in pairs], bool)
 
 
 def _one_of_each(first: np.ndarray, taken: np.ndarray) -> np.ndarray:
@@ -260,4 +254,3 @@ def _frontier(copies: pa.Table, shard: int) -> Frontier:
     greatest = copies.group_by("partition").aggregate([("offset", "max")])
     rows = zip(greatest["partition"].to_pylist(), greatest["offset_max"].to_pylist(), strict=True)
     return {(partition, shard): offset for partition, offset in rows}
-

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from bytewax.operators import StatefulBatchLogic
 
-from flows.metering.batches import CellKey, CellChange, Frontier, PartialBatch, advance, reached
+from flows.metering.batches import CellChange, CellKey, Frontier, PartialBatch, advance, reached
 from flows.metering.open_cells import open_cells, without_cells
 from flows.metering.segment_log import SegmentLog, SegmentManifest
 from operators.partials import Partials, empty

@@ -104,7 +104,7 @@ class OpenCells:
         table = self._chunks[0].table
         kept = table.filter(pc.greater_equal(table["window_start"], horizon))
         self._chunks = [_chunk(kept)] if kept.num_rows else []
-        return table.num_rows - kept.num_rows
+        return int(table.num_rows - kept.num_rows)
 
     def row_count(self) -> int:
         """Return how many settled rows are in memory, dead ones included."""
@@ -113,14 +113,18 @@ class OpenCells:
     def starts(self) -> pa.ChunkedArray:
         """Return the window starts of the settled rows."""
         tables = [_living(chunk).select(["window_start"]) for chunk in self._chunks]
-        return pa.concat_tables([empty(self.aggregation_type).table.select(["window_start"]), *tables])[0]
+        return pa.concat_tables(
+            [empty(self.aggregation_type).table.select(["window_start"]), *tables]
+        )[0]
 
     def _take_out(self, cells: pa.Table) -> list[pa.Table]:
         """Mark the rows of some cells dead and return them; rows of equal hash go the same way."""
         wanted = _hashes(cells)
         found = []
         for chunk in self._chunks:
-            hit = pc.is_in(chunk.cells, value_set=wanted).to_numpy(zero_copy_only=False) & chunk.alive
+            hit = (
+                pc.is_in(chunk.cells, value_set=wanted).to_numpy(zero_copy_only=False) & chunk.alive
+            )
             if hit.any():
                 found.append(chunk.table.filter(pa.array(hit)))
                 chunk.alive &= ~hit

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -9,7 +10,7 @@ from flows.metering.batches import CellKey
 from flows.stores.tables import STORED_MEMBERS
 from operators.partials import Partials
 from schemas.meter import Meter
-from schemas.usage import USAGE
+from schemas.usage import CELL, CELL_FIELDS, USAGE
 
 # A correction ranks above any number of events that a row may contain.
 CORRECTION_BITS = 40
@@ -33,9 +34,7 @@ def usage_rows(
     return pa.concat_tables(rows), pa.concat_tables([each.cast(STORED_MEMBERS) for each in members])
 
 
-def _rows(
-    table: pa.Table, meters: Mapping[str, Meter], numbers: Mapping[tuple[object, ...], int]
-) -> pa.Table:
+def _rows(table: pa.Table, meters: Mapping[str, Meter], numbers: pa.Table) -> pa.Table:
     """Return partial rows of one type with every column of USAGE."""
     scoped = _scoped(table, meters)
     scoped = scoped.append_column("version", _versions(table, numbers))
@@ -45,22 +44,36 @@ def _rows(
     return scoped.select(USAGE.names).cast(USAGE)
 
 
-def _versions(table: pa.Table, numbers: Mapping[tuple[object, ...], int]) -> pa.ChunkedArray:
-    """Return the versions of rows; corrected cells are few, so only then is each row looked at."""
-    if not numbers:
+def _versions(table: pa.Table, numbers: pa.Table) -> pa.ChunkedArray:
+    """Return the versions of rows: how many events they contain, ranked by their correction numbers."""
+    if not numbers.num_rows:
         return table["counted"]
-    cells = table.select(["meter_id", "external_customer_id", "group", "window_start"]).to_pylist()
-    found = pa.array([numbers.get(tuple(cell.values()), 0) << CORRECTION_BITS for cell in cells])
-    return pc.add(table["counted"], found)
+    rows = table.select([*CELL, "counted"]).append_column(
+        "row", pa.array(np.arange(table.num_rows))
+    )
+    # A join keeps no order.
+    found = rows.join(numbers, list(CELL), join_type="left outer").sort_by("row")
+    return pc.add(
+        found["counted"], pc.shift_left(pc.fill_null(found["number"], 0), CORRECTION_BITS)
+    )
 
 
-def _numbers(corrections: Mapping[CellKey, int], name: str) -> dict[tuple[object, ...], int]:
-    """Return the correction numbers of one aggregation type by cell."""
-    return {
-        (cell.meter_id, cell.external_customer_id, cell.group, cell.window_start): number
+def _numbers(corrections: Mapping[CellKey, int], name: str) -> pa.Table:
+    """Return the correction numbers of one aggregation type: columns CELL and number."""
+    numbers = [
+        (
+            cell.meter_id,
+            cell.external_customer_id,
+            cell.group,
+            cell.window_start,
+            number,
+        )
         for cell, number in corrections.items()
         if cell.aggregation_type == name
-    }
+    ]
+    schema = pa.schema([*CELL_FIELDS, pa.field("number", pa.int64())])
+    columns = [list(column) for column in zip(*numbers, strict=True)] or [[] for _ in schema]
+    return pa.table(columns, schema=schema)
 
 
 def _scoped(table: pa.Table, meters: Mapping[str, Meter]) -> pa.Table:

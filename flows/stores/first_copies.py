@@ -1,6 +1,7 @@
 """Copies of an id in raw: the accepted one, and those that were taken for it before."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,13 +47,16 @@ def positions_of(copies: pa.Table) -> np.ndarray:
     return packed_positions(copies["partition"].to_numpy(), copies["offset"].to_numpy())
 
 
-def place_of(row: dict[str, object]) -> tuple[object, ...]:
+def place_of(row: dict[str, Any]) -> tuple[Any, ...]:
     """Return what orders a copy among those of its id in other partitions.
 
+    A record of which nobody knows when it was received counts as received first.
+
     >>> place_of({"received_at": 5, "partition": 1, "offset": 7})
-    (5, 1, 7)
+    (True, 5, 1, 7)
     """
-    return row["received_at"], row["partition"], row["offset"]
+    received = row["received_at"]
+    return received is not None, received, row["partition"], row["offset"]
 
 
 def restored_copies(store: Store, cells: pa.Table, within: Within) -> pa.Table:

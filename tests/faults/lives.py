@@ -12,6 +12,7 @@ import random
 import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -23,7 +24,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 from nasty_log import Log, nasty_log
-from reckoning import EPOCH, MICROSECOND, METERS, Reckoned, reckon
+from reckoning import EPOCH, METERS, MICROSECOND, Reckoned, reckon
 
 from flows.connectors.dead_letter_sink import DeadLetterSink
 from flows.connectors.reading import read_batch
@@ -102,7 +103,7 @@ class LogSource(FixedPartitionedSource[ReadBatch, Position]):
             (int(part), offset, record.value, None, record.received_at)
             for offset, record in enumerate(self._log[int(part)])
         ]
-        columns = [pa.array(column, kind.type) for column, kind in zip(zip(*records), RECORDS)]
+        columns = [list(column) for column in zip(*records, strict=True)]
         table = pa.table(columns, schema=RECORDS)
         return LogPartition(table, int(part), self._life, state)
 
@@ -270,7 +271,9 @@ def _published_wrongly(folder: Path) -> list[str]:
         key = tuple(cell)
         if contents.setdefault((key, version), content) != content:
             known = contents[key, version]
-            problems.append(f"published: {key} version {version} in life {life}: {known}, {content}")
+            problems.append(
+                f"published: {key} version {version} in life {life}: {known}, {content}"
+            )
         if version < versions.get(key, 0):
             problems.append(f"published: {key} falls from {versions[key]} to {version}")
         versions[key] = version
@@ -284,8 +287,6 @@ def forked(work: Callable[[], None]) -> int:
         try:
             work()
         except BaseException:  # noqa: BLE001 - the parent hears of it by the exit code
-            import traceback
-
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
@@ -303,11 +304,13 @@ def prepare(folder: Path) -> None:
     assert forked(create) == 0
 
 
-def carry_out(template: Path, folder: Path, log: Log, kills: list[int], first_life: int) -> list[str]:
+def carry_out(
+    template: Path, folder: Path, log: Log, kills: list[int], first_life: int
+) -> list[str]:
     """Live and be killed by plan, then live to the end; return what is wrong then."""
     shutil.copytree(template, folder, symlinks=True)
     for life, kill_at in enumerate([*kills, None]):
-        code = forked(lambda life=life, kill_at=kill_at: live(folder, log, first_life + life, kill_at))
+        code = forked(lambda life=life, kill_at=kill_at: live(folder, log, life, kill_at))
         if code not in (0, -signal.SIGKILL):
             return [f"life {life} ended with {code}"]
         if code == 0 and kill_at is not None:
@@ -319,13 +322,13 @@ def carry_out(template: Path, folder: Path, log: Log, kills: list[int], first_li
 def main() -> None:
     """Carry out the plans that come in."""
     work = Path(sys.argv[1])
-    log = nasty_log(equal_keys=sys.argv[2] == "equal_keys")
+    log = nasty_log()
     template = work / "template"
     prepare(template)
     for number, line in enumerate(sys.stdin):
         kills = json.loads(line)
         folder = work / f"plan-{number}"
-        problems = carry_out(template, folder, log, kills, 0)
+        problems = carry_out(template, folder, log, kills)
         writes = (folder / "writes").read_text().splitlines()
         print(json.dumps({"wrong": problems, "writes": len(writes)}), flush=True)  # noqa: T201
         if not problems:

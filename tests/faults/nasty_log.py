@@ -33,17 +33,14 @@ class Record:
 Log = list[list[Record]]
 
 
-def nasty_log(*, seed: int = 7, equal_keys: bool = True) -> Log:
-    """Return the records of each partition.
-
-    Without `equal_keys` copies in two partitions always differ in customer or timestamp.
-    """
+def nasty_log(*, seed: int = 7) -> Log:
+    """Return the records of each partition."""
     chance = random.Random(seed)  # noqa: S311 - the same log on every call
     log: Log = [[] for _ in range(PARTITIONS)]
     for index in range(RECORDS_EACH):
         for partition in range(PARTITIONS):
             received = RECEIVED + timedelta(seconds=7 * index) + SHIFTS[partition]
-            event = _event(chance, log, partition, index, equal_keys=equal_keys)
+            event = _event(chance, log, partition, index)
             # Runs that fill whole batches, and the ends of two partitions.
             run = partition == 1 and 12 <= index < 22
             if run or (index >= RECORDS_EACH - 2 and partition < 2) or chance.random() < 0.04:
@@ -54,12 +51,16 @@ def nasty_log(*, seed: int = 7, equal_keys: bool = True) -> Log:
     return log
 
 
-def _event(
-    chance: random.Random, log: Log, partition: int, index: int, *, equal_keys: bool
-) -> dict[str, object]:
+def _event(chance: random.Random, log: Log, partition: int, index: int) -> dict[str, object]:
     """Return a new event or a copy of one."""
     own = [record.event for record in log[partition] if record.event]
-    others = [r.event for number, part in enumerate(log) if number != partition for r in part[-30:] if r.event]
+    others = [
+        r.event
+        for number, part in enumerate(log)
+        if number != partition
+        for r in part[-30:]
+        if r.event
+    ]
     if partition == 2 and 22 <= index < 32 and own:
         return chance.choice(own)
     draw = chance.random()
@@ -68,16 +69,16 @@ def _event(
     if own and draw < 0.10:
         return {**_new(chance, partition, index), "event_id": chance.choice(own)["event_id"]}
     if others and draw < 0.30:
-        return _across(chance, chance.choice(others), partition, index, equal_keys=equal_keys)
+        return _across(chance, chance.choice(others), partition, index)
     return _new(chance, partition, index)
 
 
 def _across(
-    chance: random.Random, first: dict[str, object], partition: int, index: int, *, equal_keys: bool
+    chance: random.Random, first: dict[str, object], partition: int, index: int
 ) -> dict[str, object]:
     """Return a copy, in another partition, of an event."""
     new = _new(chance, partition, index)
-    kind = chance.randrange(6 if equal_keys else 4)
+    kind = chance.randrange(6)
     if kind == 0:
         return {**first, "external_customer_id": f"lonely-{partition}-{index}"}
     if kind == 1:

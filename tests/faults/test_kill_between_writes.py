@@ -40,14 +40,14 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def carry_out(folder: Path, copies: str, plans: Sequence[list[int]]) -> list[dict[str, Any]]:
+def carry_out(folder: Path, plans: Sequence[list[int]]) -> list[dict[str, Any]]:
     """Carry out plans, half of them in each of two processes; return what came of each."""
     started = []
     for number in range(PROCESSES):
         own = folder / f"process-{number}"
         own.mkdir()
         process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(own), copies],
+            [sys.executable, str(PROGRAM), str(own)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -67,24 +67,12 @@ def carry_out(folder: Path, copies: str, plans: Sequence[list[int]]) -> list[dic
     return answers
 
 
-@pytest.mark.parametrize(
-    "copies",
-    [
-        "other_keys",
-        pytest.param(
-            "equal_keys",
-            marks=pytest.mark.xfail(
-                strict=True, reason="the table of events keeps one row of two with an equal key"
-            ),
-        ),
-    ],
-)
-def test_a_life_without_a_kill_comes_to_the_reckoning(folder: Path, copies: str) -> None:
-    assert [answer["wrong"] for answer in carry_out(folder, copies, [[]])] == [[]]
+def test_a_life_without_a_kill_comes_to_the_reckoning(folder: Path) -> None:
+    assert [answer["wrong"] for answer in carry_out(folder, [[]])] == [[]]
 
 
 def test_a_kill_between_any_two_writes_changes_nothing(folder: Path) -> None:
-    (whole,) = carry_out(folder, "other_keys", [[]])
+    (whole,) = carry_out(folder, [[]])
     points = range(min(FIRST, STEP), whole["writes"] + 1, STEP)
     # Every third plan kills the next life as well, soon after it began or in the middle.
     plans = [
@@ -94,7 +82,7 @@ def test_a_kill_between_any_two_writes_changes_nothing(folder: Path) -> None:
     second = folder / "second"
     second.mkdir()
 
-    answers = carry_out(second, "other_keys", plans)
+    answers = carry_out(second, plans)
 
     assert len(answers) == len(plans) > 10
     assert [answer for answer in answers if answer["wrong"]] == []

@@ -1,10 +1,10 @@
 -- Raw events, usage and what became of each record (metering.md 11).
 -- Each table is replacing: the row with the greatest version of equal key is the one that readers see, so
--- a repeated write changes nothing. Where the lowest log position must win, the version is the position
--- with all bits inverted. Parts are on the disk before an insert is acknowledged. The two tables with a row
--- for each event merge ten parts at a time, which costs half of what the default of five does.
+-- a repeated write changes nothing. Parts are on the disk before an insert is acknowledged. The table with
+-- a row for each event merges ten parts at a time, which costs half of what the default of five does.
 
--- Accepted copies only. A rebuild reads single minutes of many customers, hence the small granules.
+-- Accepted copies only. The position is part of the key, so that a copy which is withdrawn never hides the
+-- one that took its place. A rebuild reads single minutes of many customers, hence the small granules.
 CREATE TABLE IF NOT EXISTS events
 (
     tenant_id LowCardinality(String),
@@ -22,12 +22,11 @@ CREATE TABLE IF NOT EXISTS events
     log_partition Int32,
     log_offset Int64,
     received_at Nullable(DateTime64(6, 'UTC')),
-    inverted_position UInt64 MATERIALIZED bitNot(bitOr(bitShiftLeft(toUInt64(log_partition), 48), toUInt64(log_offset))),
     -- The first copy is looked up by its digest alone when a later one says something else.
     INDEX event_digests event_digest TYPE bloom_filter(0.001) GRANULARITY 1
 )
-ENGINE = ReplacingMergeTree(inverted_position)
-ORDER BY (tenant_id, environment_id, event_name, external_customer_id, timestamp, event_digest)
+ENGINE = ReplacingMergeTree
+ORDER BY (tenant_id, environment_id, event_name, external_customer_id, timestamp, event_digest, log_partition, log_offset)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_bytes_for_wide_part = 268435456, merge_selector_base = 10;
 
 -- Copies that were taken for the first until a lower position of the same id came (ENGINE trap 3).
