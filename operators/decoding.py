@@ -86,11 +86,13 @@ class Door:
 class Decoded:
     """What a batch of records turned out to be: EVENTS rows and REJECTED rows, each in log order.
 
-    `row` of both tells from which row of the batch they came.
+    `event_rows` tells from which row of the batch each event came, `plain` which of them took the
+    fast path.
     """
 
     events: pa.Table
     event_rows: np.ndarray
+    plain: np.ndarray
     rejected: pa.Table
 
 
@@ -105,11 +107,11 @@ def decode(records: pa.Table, door: Door) -> Decoded:
     slow_rows = np.setdiff1d(np.arange(records.num_rows), fast_rows, assume_unique=True)
     slow_good_rows, slow, rejected = _exact(records, slow_rows, door)
     if not len(slow_rows):
-        return Decoded(fast, fast_rows, rejected)
+        return Decoded(fast, fast_rows, np.ones(fast_rows.size, bool), rejected)
     rows = np.concatenate([fast_rows, slow_good_rows])
     order = np.argsort(rows, kind="stable")
     events = pa.concat_tables([fast, slow]).take(pa.array(order)).combine_chunks()
-    return Decoded(events, rows[order], rejected)
+    return Decoded(events, rows[order], order < fast_rows.size, rejected)
 
 
 def _fast(records: pa.Table, door: Door) -> tuple[np.ndarray, pa.Table]:

@@ -32,6 +32,8 @@ SKIPPED = pa.schema(
 )
 
 SOURCE = "source"
+# Copies that come straight from decode say whether their properties are easy to read.
+PLAIN = "plain"
 
 # What a meter looks at in an event.
 _LOOKED_AT = ["external_customer_id", "timestamp", "event_id", SOURCE, "properties"]
@@ -188,10 +190,12 @@ def _readings(
         rest = [named for wanted in small for named in groups.pop(wanted)]
         if rest:
             groups.setdefault(tuple(together), []).extend(rest)
+    looked_at = events.select([*_LOOKED_AT, *([PLAIN] if PLAIN in events.column_names else [])])
     for wanted, group in groups.items():
         every = np.concatenate([rows for _, rows in group])
-        batch = events.select(_LOOKED_AT).take(pa.array(every)).combine_chunks()
-        columns = property_columns(_flat(batch["properties"]), wanted)
+        batch = looked_at.take(pa.array(every)).combine_chunks()
+        plain = _flat(batch[PLAIN]) if PLAIN in batch.column_names else None
+        columns = property_columns(_flat(batch["properties"]), wanted, plain)
         start = 0
         for asked, rows in group:
             part = {

@@ -51,8 +51,12 @@ class Property:
     text: Column
 
 
-def property_columns(properties: Column | Chunks, names: Sequence[str]) -> dict[str, Property]:
+def property_columns(
+    properties: Column | Chunks, names: Sequence[str], plain: Column | None = None
+) -> dict[str, Property]:
     """Read the named top-level properties of each event.
+
+    `plain` tells which rows are known to have only numbers that the quick reader keeps.
 
     in:  properties: the JSON text of one object a row, as decode accepted it; names: dots are
     literal
@@ -70,7 +74,7 @@ def property_columns(properties: Column | Chunks, names: Sequence[str]) -> dict[
     if not len(rows) or not all(readable(name) for name in distinct):
         return property_columns_exact(rows, distinct)
     raw = raw_values(rows, distinct)
-    hard = hard_rows(rows)
+    hard = hard_rows(rows) if plain is None else pc.invert(plain)
     if hard.true_count:
         exact = _exact_raw(pc.filter(rows, hard), distinct)
         raw = [

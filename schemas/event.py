@@ -52,6 +52,8 @@ COPIES = pa.schema(
         pa.field("event_digest", pa.binary(16), nullable=False),
         pa.field("fingerprint", pa.uint64(), nullable=False),
         pa.field("late", pa.bool_(), nullable=False),
+        # Whether the properties passed the guard of decode, so that a quick reader keeps their digits.
+        pa.field("plain", pa.bool_(), nullable=False),
         pa.field("received_at", INSTANT),
     ]
 )

@@ -140,6 +140,7 @@ def read_batch(
         "event_digest": identity_digests(decoded.events),
         "fingerprint": fingerprints(_lines(records, decoded)),
         "late": late,
+        "plain": pa.array(decoded.plain),
         "received_at": received,
     }
     copies = pa.table([columns[name] for name in COPIES.names], schema=COPIES)

@@ -5,7 +5,7 @@ that a read shows. Order matters to those who read while others write: raw rows 
 then the flush marker, so that a reader takes raw rows up to the marker only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -62,6 +62,10 @@ def open_store(location: str, database: str = "tally") -> "Store":
     return Store(engine)
 
 
+# From so many rows on it pays to leave out the columns in which a meter's type has nothing.
+SPARSE_ROWS_MIN = 20_000
+
+
 class Store:
     """A connection with the statements that the flows need; one a thread, all on the same data."""
 
@@ -106,7 +110,11 @@ class Store:
         """
         if members is not None:
             self.insert("usage_members", members)
-        self.insert("usage", rows)
+        if rows.num_rows < SPARSE_ROWS_MIN:
+            self.insert("usage", rows)
+            return
+        for part in _without_empty_columns(rows):
+            self.engine.insert("usage", part)
 
     def insert_verdicts(self, rows: pa.Table) -> None:
         """Append verdicts that are not plainly accepted (in: VERDICTS)."""
@@ -274,6 +282,16 @@ class Store:
             schema,
             _scope(scope) | parameters,
         )
+
+
+def _without_empty_columns(rows: pa.Table) -> Iterator[pa.Table]:
+    """Return rows in parts, each without the columns that are null in all of it."""
+    parts: dict[tuple[str, ...], list[pa.RecordBatch]] = {}
+    for batch in rows.to_batches():
+        names = (name for name in rows.column_names if batch[name].null_count < batch.num_rows)
+        parts.setdefault(tuple(names), []).append(batch)
+    for names, batches in parts.items():
+        yield pa.Table.from_batches(batches).select(names)
 
 
 def _scope(scope: Scope) -> dict[str, object]:

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import clickhouse_connect  # noqa: F401 - imported before the lives are forked
@@ -304,19 +305,14 @@ def prepare(folder: Path) -> None:
     assert forked(create) == 0
 
 
-def carry_out(
-    template: Path, folder: Path, log: Log, kills: list[int], first_life: int
-) -> list[str]:
+def carry_out(template: Path, folder: Path, log: Log, kills: list[int]) -> list[str]:
     """Live and be killed by plan, then live to the end; return what is wrong then."""
     shutil.copytree(template, folder, symlinks=True)
     for life, kill_at in enumerate([*kills, None]):
-        code = forked(lambda life=life, kill_at=kill_at: live(folder, log, life, kill_at))
-        if code not in (0, -signal.SIGKILL):
+        code = forked(partial(live, folder, log, life, kill_at))
+        if code not in {0, -signal.SIGKILL}:
             return [f"life {life} ended with {code}"]
-        if code == 0 and kill_at is not None:
-            # The log ended before that write.
-            break
-    return json.loads((folder / "verdict").read_text()) if kill_at is None else []
+    return list(json.loads((folder / "verdict").read_text()))
 
 
 def main() -> None:
