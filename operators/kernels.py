@@ -4,6 +4,7 @@ A kernel is borrowed for one call, so that threads never share one and none is m
 batch.
 """
 
+import atexit
 from collections import deque
 from collections.abc import Mapping
 
@@ -11,6 +12,8 @@ import duckdb
 import pyarrow as pa
 
 _idle: deque[duckdb.DuckDBPyConnection] = deque()
+# The interpreter takes modules apart before it closes what they hold, and DuckDB complains of that.
+atexit.register(_idle.clear)
 
 
 def _made() -> duckdb.DuckDBPyConnection:

@@ -43,8 +43,8 @@ _CANONICAL = r"^(0|-?[1-9][0-9]{0,19}|-?(0|[1-9][0-9]{0,19})\.[0-9]{0,17}[1-9])$
 class Property:
     """One property of a batch of events.
 
-    kind: uint8, see `Kind`. text: of a text its content, of a number its literal with all digits as
-    sent, else null.
+    kind: uint8, see `Kind`. text: of a text its content, of a number a literal of the same value with all its digits,
+    else null.
     """
 
     kind: Column
@@ -65,7 +65,7 @@ def property_columns(
     >>> rows = pa.array(['{"a": 1.50, "a.b": "x"}', "{}"])
     >>> columns = property_columns(rows, ["a", "a.b"])
     >>> columns["a"].text.to_pylist(), columns["a.b"].kind.to_pylist()
-    (['1.50', None], [5, 0])
+    (['1.5', None], [5, 0])
     """
     distinct = list(dict.fromkeys(names))
     rows = properties.combine_chunks() if isinstance(properties, pa.ChunkedArray) else properties
