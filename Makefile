@@ -1,4 +1,4 @@
-# What one says to make here: install, demo, test, check, bench, kafka-start, kafka-stop.
+# What one says to make here: install, demo, test, check, bench, chaos, kafka-start, kafka-stop.
 
 .DEFAULT_GOAL := test
 MAKEFLAGS += --no-print-directory
@@ -19,7 +19,7 @@ PACKAGES = schemas operators billing flows
 INSTALLED = .venv/.installed
 INSTALLED_DEV = .venv/.installed-dev
 
-.PHONY: install demo test check lint types tidy unit scenarios conformance integration bench \
+.PHONY: install demo test check lint types tidy unit scenarios conformance integration bench chaos \
 	kafka-start kafka-stop
 
 install: $(INSTALLED)
@@ -62,7 +62,7 @@ tidy: $(INSTALLED_DEV)
 unit: $(INSTALLED_DEV)
 	$(PYTEST) --session-timeout=600 --doctest-modules $(PACKAGES) tests \
 		--ignore=tests/scenarios --ignore=tests/conformance --ignore=tests/integration \
-		--ignore=tests/benchmarks
+		--ignore=tests/benchmarks --ignore=tests/faults
 
 scenarios: $(INSTALLED_DEV)
 	$(PYTEST) --session-timeout=300 tests/scenarios
@@ -71,7 +71,11 @@ conformance: $(INSTALLED_DEV)
 	$(PYTEST) --session-timeout=300 tests/conformance
 
 integration: $(INSTALLED_DEV)
-	$(PYTEST) --session-timeout=720 tests/integration
+	$(PYTEST) --session-timeout=720 tests/faults tests/integration
+
+# Every kill that the fault tests know, where `make test` tries some of them.
+chaos: $(INSTALLED_DEV)
+	TALLY_FAULTS=all $(PYTEST) tests/faults
 
 bench: $(INSTALLED_DEV)
 	.venv/bin/python tests/benchmarks/bench_meter.py
