@@ -43,8 +43,8 @@ _CANONICAL = r"^(0|-?[1-9][0-9]{0,19}|-?(0|[1-9][0-9]{0,19})\.[0-9]{0,17}[1-9])$
 class Property:
     """One property of a batch of events.
 
-    kind: uint8, see `Kind`. text: of a text its content, of a number a literal of the same value with all its digits,
-    else null.
+    kind: uint8, see `Kind`. text: of a text its content, of a number a literal of the same value
+    with all its digits, else null.
     """
 
     kind: Column

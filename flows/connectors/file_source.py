@@ -248,7 +248,9 @@ class _Block:
         if len(self._bytes) < self.held + BLOCK_BYTES:
             self._bytes.extend(bytes(len(self._bytes)))
         with memoryview(self._bytes) as view:
-            read = cast("io.BufferedIOBase", file).readinto(view[self.held : self.held + BLOCK_BYTES])
+            read = cast("io.BufferedIOBase", file).readinto(
+                view[self.held : self.held + BLOCK_BYTES]
+            )
         self._end = self.held + read
         on_bytes(read)
         return bool(read)

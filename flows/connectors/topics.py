@@ -66,9 +66,7 @@ class Topics:
             self._producer.poll(0)
         self._flush()
 
-    def _produce_dead_letter(
-        self, value: bytes, key: bytes | None, headers: Headers
-    ) -> None:
+    def _produce_dead_letter(self, value: bytes, key: bytes | None, headers: Headers) -> None:
         """Send one dead letter; if the broker finds it too large, only its beginning."""
 
         def note(error: KafkaError | None, message: Message) -> None:

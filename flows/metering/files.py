@@ -70,7 +70,9 @@ class MeteredFiles:
     def events_per_second(self) -> float:
         """Return how many records were metered a second, decode to stored usage."""
         counts = self.counts
-        records = sum(counts.get(word, 0) for word in ("accepted", "duplicate", "conflict", "rejected"))
+        records = sum(
+            counts.get(word, 0) for word in ("accepted", "duplicate", "conflict", "rejected")
+        )
         return records / self.seconds if self.seconds else 0.0
 
     @property
@@ -130,7 +132,9 @@ def meter_files(
         with open_spooled_store(folder) as store:
             source = FileSource(
                 paths,
-                FileSettings(TENANT, ENVIRONMENT, BATCH_RECORDS, EVENT_BYTES_MAX, LATENESS_MICROSECONDS),
+                FileSettings(
+                    TENANT, ENVIRONMENT, BATCH_RECORDS, EVENT_BYTES_MAX, LATENESS_MICROSECONDS
+                ),
                 on_bytes,
             )
             flow = metering_flow(
@@ -144,7 +148,9 @@ def meter_files(
             )
             (folder / "recovery").mkdir()
             init_db_dir(folder / "recovery", 1)
-            run_main(flow, epoch_interval=EPOCH, recovery_config=RecoveryConfig(folder / "recovery"))
+            run_main(
+                flow, epoch_interval=EPOCH, recovery_config=RecoveryConfig(folder / "recovery")
+            )
             if source.failure is not None:
                 raise source.failure
             yield MeteredFiles(store, counts, time.monotonic() - begun)

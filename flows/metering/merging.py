@@ -216,14 +216,18 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
         rows = sum(cells.row_count() for cells in self._cells.values())
         if rows <= self._settings.cells_in_memory_max:
             return
-        starts = pa.chunked_array(
-            [chunk for cells in self._cells.values() for chunk in cells.starts().chunks], INSTANT
-        )
-        horizon = pc.quantile(starts.cast(pa.int64()), 0.5, interpolation="lower")[0].cast(INSTANT)
-        if sum(cells.evict(horizon) for cells in self._cells.values()):
-            horizon_us = horizon.cast(pa.int64()).as_py()
-            self._progress.horizon_us = max(self._progress.horizon_us, horizon_us)
-            self._log().rewrite_next()
+        chunks = [chunk for cells in self._cells.values() for chunk in cells.starts().chunks]
+        starts = pa.chunked_array(chunks, INSTANT).cast(pa.int64())
+        middle = pc.quantile(starts, 0.5, interpolation="lower")[0].cast(pa.int64())
+        # Where more than half of the rows are of the oldest window, that one goes.
+        newer = starts.filter(pc.greater(starts, pc.min(starts)))
+        if not len(newer):
+            return
+        horizon = pc.max_element_wise(middle, pc.min(newer))
+        for cells in self._cells.values():
+            cells.evict(horizon.cast(INSTANT))
+        self._progress.horizon_us = max(self._progress.horizon_us, horizon.as_py())
+        self._log().rewrite_next()
 
     def _log(self) -> SegmentLog:
         """Return the segments, which are there from the first batch on."""

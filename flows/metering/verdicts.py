@@ -32,7 +32,9 @@ def verdict_rows(
     A conflict carries what the refused copy said, for people to compare.
     """
     rows = copies.num_rows
-    words = pa.repeat(pa.scalar(verdicts.value), rows) if isinstance(verdicts, Verdict) else verdicts
+    words = (
+        pa.repeat(pa.scalar(verdicts.value), rows) if isinstance(verdicts, Verdict) else verdicts
+    )
     partitions, offsets = pa.nulls(rows, pa.int32()), pa.nulls(rows, pa.int64())
     if first is not None:
         places = unpacked_positions(first)

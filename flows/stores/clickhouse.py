@@ -288,8 +288,8 @@ def _without_empty_columns(rows: pa.Table) -> Iterator[pa.Table]:
     """Return rows in parts, each without the columns that are null in all of it."""
     parts: dict[tuple[str, ...], list[pa.RecordBatch]] = {}
     for batch in rows.to_batches():
-        names = (name for name in rows.column_names if batch[name].null_count < batch.num_rows)
-        parts.setdefault(tuple(names), []).append(batch)
+        filled = (name for name in rows.column_names if batch[name].null_count < batch.num_rows)
+        parts.setdefault(tuple(filled), []).append(batch)
     for names, batches in parts.items():
         yield pa.Table.from_batches(batches).select(names)
 

@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -65,13 +66,36 @@ METERS_OF_CATALOG = [
 Position = tuple[int, int]
 
 
-class LogPartition(StatefulSourcePartition[ReadBatch, Position]):
-    """A partition of the log in batches of changing sizes, with pauses: no life reads like another."""
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One life of a plan: its number, and at which write it is killed."""
 
-    def __init__(self, records: pa.Table, partition: int, life: int, state: Position | None):
+    plan: str
+    number: int
+    kill_at: int | None
+
+    def chance(self, what: str) -> random.Random:
+        """Return the chance that decides about something in this life, the same each time."""
+        return random.Random(f"{what} {self.plan} {self.number}")  # noqa: S311 - reproducible
+
+    def flush_every(self) -> timedelta | None:
+        """Return how often usage is published: always, now and then, or when the log ends."""
+        often, now_and_then = timedelta(0), timedelta(milliseconds=40)
+        return self.chance("flush").choice([often, often, now_and_then, None])
+
+    def epoch(self) -> timedelta:
+        """Return how long an epoch is: a batch, some batches, or the whole life."""
+        lengths = (timedelta(0), timedelta(milliseconds=100), timedelta(minutes=1))
+        return self.chance("epoch").choice(lengths)
+
+
+class LogPartition(StatefulSourcePartition[ReadBatch, Position]):
+    """A partition of the log in batches of changing sizes, with pauses, as chance has it."""
+
+    def __init__(self, records: pa.Table, chance: random.Random, state: Position | None):
         self._records = records
         self._offset, self._watermark = state or (0, BEGINNING)
-        self._chance = random.Random(f"{partition} {life}")  # noqa: S311 - reproducible
+        self._chance = chance
         self._pauses = self._chance.random() * 0.8
 
     def next_batch(self) -> list[ReadBatch]:
@@ -90,9 +114,9 @@ class LogPartition(StatefulSourcePartition[ReadBatch, Position]):
 
 
 class LogSource(FixedPartitionedSource[ReadBatch, Position]):
-    """The log as a source of the flow."""
+    """The log as a source of the flow; no life reads the partitions in step like another."""
 
-    def __init__(self, log: Log, life: int):
+    def __init__(self, log: Log, life: "Life"):
         self._log = log
         self._life = life
 
@@ -106,16 +130,15 @@ class LogSource(FixedPartitionedSource[ReadBatch, Position]):
         ]
         columns = [list(column) for column in zip(*records, strict=True)]
         table = pa.table(columns, schema=RECORDS)
-        return LogPartition(table, int(part), self._life, state)
+        return LogPartition(table, self._life.chance(part), state)
 
 
 class Writes:
     """Counts durable writes, and kills this process right before one of them."""
 
-    def __init__(self, folder: Path, life: int, kill_at: int | None):
+    def __init__(self, folder: Path, life: Life):
         self._folder = folder
         self._life = life
-        self._kill_at = kill_at
         self.count = 0
 
     def watch(self) -> None:
@@ -150,15 +173,15 @@ class Writes:
         """Count one write that is about to be made."""
         self.count += 1
         with (self._folder / "writes").open("a") as file:
-            file.write(f"{self._life} {self.count} {what[:60]!r}\n")
-        if self.count == self._kill_at:
+            file.write(f"{self._life.number} {self.count} {what[:60]!r}\n")
+        if self.count == self._life.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _note_usage(self, rows: pa.Table) -> None:
         """Keep what is about to be published."""
         with (self._folder / "published").open("a") as file:
             for cell, version, content in _rows(rows):
-                file.write(json.dumps([self._life, cell, version, content]) + "\n")
+                file.write(json.dumps([self._life.number, cell, version, content]) + "\n")
 
 
 def _rows(usage: pa.Table) -> list[tuple[tuple, int, dict[str, str]]]:
@@ -181,9 +204,9 @@ def _text(value: object) -> str:
     return f"{value:.18f}" if isinstance(value, Decimal) else str(value)
 
 
-def live(folder: Path, log: Log, life: int, kill_at: int | None) -> None:
+def live(folder: Path, log: Log, life: Life) -> None:
     """Run the flow on what earlier lives have left, up to a write or to the end of the log."""
-    writes = Writes(folder, life, kill_at)
+    writes = Writes(folder, life)
     meters = {meter.id: meter for meter in METERS_OF_CATALOG}
     with open_store(str(folder / "store")) as store:
         writes.watch()
@@ -191,17 +214,17 @@ def live(folder: Path, log: Log, life: int, kill_at: int | None) -> None:
             LogSource(log, life),
             store,
             METERS_OF_CATALOG,
-            MeteringSettings(folder / "state", SHARDS, timedelta(0), CELLS_IN_MEMORY_MAX),
+            MeteringSettings(folder / "state", SHARDS, life.flush_every(), CELLS_IN_MEMORY_MAX),
             usage=UsageSink(store, meters),
             dead_letters=DeadLetterSink(store, "test"),
             counts=Counts(),
         )
         run_main(
             flow,
-            epoch_interval=timedelta(0),
+            epoch_interval=life.epoch(),
             recovery_config=RecoveryConfig(folder / "recovery"),
         )
-        if kill_at is None:
+        if life.kill_at is None:
             (folder / "verdict").write_text(json.dumps(wrong_in(store, folder, reckon(log))))
 
 
@@ -308,10 +331,10 @@ def prepare(folder: Path) -> None:
 def carry_out(template: Path, folder: Path, log: Log, kills: list[int]) -> list[str]:
     """Live and be killed by plan, then live to the end; return what is wrong then."""
     shutil.copytree(template, folder, symlinks=True)
-    for life, kill_at in enumerate([*kills, None]):
-        code = forked(partial(live, folder, log, life, kill_at))
+    for number, kill_at in enumerate([*kills, None]):
+        code = forked(partial(live, folder, log, Life(str(kills), number, kill_at)))
         if code not in {0, -signal.SIGKILL}:
-            return [f"life {life} ended with {code}"]
+            return [f"life {number} ended with {code}"]
     return list(json.loads((folder / "verdict").read_text()))
 
 
@@ -326,7 +349,7 @@ def main() -> None:
         folder = work / f"plan-{number}"
         problems = carry_out(template, folder, log, kills)
         writes = (folder / "writes").read_text().splitlines()
-        print(json.dumps({"wrong": problems, "writes": len(writes)}), flush=True)  # noqa: T201
+        print(json.dumps({"wrong": problems, "writes": len(writes)}), flush=True)  # noqa: T201 - the program answers its parent
         if not problems:
             shutil.rmtree(folder)
 

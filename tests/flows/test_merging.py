@@ -174,7 +174,7 @@ def batch(log: Log, start: int, end: int) -> PartialBatch:
 def shard(store: Store, folder: Path, snapshot: bytes | None, cells_max: int = 10**6) -> MergeLogic:
     """Build the shard from a pickled snapshot, or anew."""
     past = ShardPast(folder, dict(store.published), dict(store.corrections))
-    restored: MergeSnapshot | None = None if snapshot is None else pickle.loads(snapshot)  # noqa: S301
+    restored: MergeSnapshot | None = None if snapshot is None else pickle.loads(snapshot)  # noqa: S301 - what this test has pickled itself
     return MergeLogic(
         MergeSettings(timedelta(0), cells_max), lambda _: past, store.rebuild, restored
     )
@@ -207,7 +207,7 @@ STEPS = st.lists(
 
 
 @given(logs(), STEPS, st.sampled_from([1, 6, 10**6]))
-@settings(max_examples=120)
+@settings(max_examples=40)
 def test_any_crash_split_eviction_and_correction_comes_to_the_same_usage(
     log: Log, steps: list[tuple[int, str]], cells_max: int
 ) -> None:
@@ -233,7 +233,7 @@ def test_any_crash_split_eviction_and_correction_comes_to_the_same_usage(
 
 
 @given(logs(), st.integers(0, 14), st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_a_restored_shard_goes_on_as_if_nothing_had_happened(
     log: Log, at: int, flushed: bool
 ) -> None:
@@ -272,6 +272,7 @@ def test_trap_1_a_rebuild_takes_no_event_that_comes_again(tmp_path: Path) -> Non
     flush(store, logic)
 
     assert store.reads == 2
+    assert store.rows["total", "acme", "", NOON].keys() == {2, 3}
     store.check()
 
 
@@ -360,10 +361,9 @@ def test_trap_9_the_missing_windows_of_a_flush_are_rebuilt_in_one_read(
     store = Store(log)
     logic = shard(store, tmp_path, None, cells_max=1)
     logic.on_batch([batch(log, 0, windows + 1)])
-    flush(store, logic)
-    flush(store, logic)
-    while any(cells.row_count() > 1 for cells in logic._cells.values()):
-        logic._evict()
+    for _ in range(8):
+        # Each flush lets the older half of the windows go.
+        flush(store, logic)
     before = store.reads
 
     logic.on_batch([batch(log, windows + 1, len(log))])
