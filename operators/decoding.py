@@ -96,14 +96,42 @@ class Decoded:
     rejected: pa.Table
 
 
-def decode(records: pa.Table, door: Door) -> Decoded:
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The records of a batch that passed the guard: their rows, and what the quick reader found there."""
+
+    rows: np.ndarray
+    read: pa.Table | None
+
+
+def read_lines(records: pa.Table, event_bytes_max: int) -> Lines:
+    """Do the larger part of `decode`, which depends on nothing but the records, perhaps ahead of it.
+
+    in:  RECORDS
+    """
+    if not records.num_rows:
+        return Lines(np.empty(0, np.int64), None)
+    lines, rows = passes_guard(records["value"].combine_chunks(), event_bytes_max)
+    if not len(rows):
+        return Lines(rows, None)
+    read = select(_READ, records=pa.table({"line": lines})).combine_chunks()
+    distinct = _keys_are_distinct(read)
+    if pc.all(distinct).as_py():
+        return Lines(rows, read)
+    kept = pc.indices_nonzero(distinct)
+    return Lines(rows[kept.to_numpy()], read.take(kept))
+
+
+def decode(records: pa.Table, door: Door, lines: Lines | None = None) -> Decoded:
     """Decode records; each becomes one event or one rejection, and none is lost.
+
+    `lines` is what `read_lines` made of the same records, if it was asked before.
 
     in:  RECORDS
     out: EVENTS and REJECTED
     """
     records = records.combine_chunks()
-    fast_rows, fast = _fast(records, door)
+    fast_rows, fast = _fast(records, door, lines or read_lines(records, door.event_bytes_max))
     slow_rows = np.setdiff1d(np.arange(records.num_rows), fast_rows, assume_unique=True)
     slow_good_rows, slow, rejected = _exact(records, slow_rows, door)
     if not len(slow_rows):
@@ -114,15 +142,12 @@ def decode(records: pa.Table, door: Door) -> Decoded:
     return Decoded(events, rows[order], order < fast_rows.size, rejected)
 
 
-def _fast(records: pa.Table, door: Door) -> tuple[np.ndarray, pa.Table]:
-    """Decode the records that pass the guard; return their rows in the batch, and their events."""
-    lines, rows = passes_guard(
-        records["value"].chunk(0) if records.num_rows else None, door.event_bytes_max
-    )
-    if not len(rows):
-        return rows, EVENTS.empty_table()
-    read = select(_READ, records=pa.table({"line": lines})).combine_chunks()
-    keep = pc.and_(_keys_are_distinct(read), _fields_are_plain(read, records, rows, door))
+def _fast(records: pa.Table, door: Door, lines: Lines) -> tuple[np.ndarray, pa.Table]:
+    """Make events of the lines that need no second thought; return their rows, and the events."""
+    read, rows = lines.read, lines.rows
+    if read is None or not len(rows):
+        return np.empty(0, np.int64), EVENTS.empty_table()
+    keep = _fields_are_plain(read, records, rows, door)
     if not pc.all(keep).as_py():
         kept = pc.indices_nonzero(keep)
         read, rows = read.take(kept), rows[kept.to_numpy()]

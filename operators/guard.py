@@ -50,13 +50,11 @@ _MEMBER = rf"(?:{_TEXT_MEMBER}|{_PROPERTIES_MEMBER})"
 GUARD = rf"^{_SPACE}\{{{_list_of(_MEMBER)}\}}{_SPACE}$"
 
 
-def passes_guard(values: pa.Array | None, bytes_max: int) -> tuple[pa.Array, np.ndarray]:
+def passes_guard(values: pa.Array, bytes_max: int) -> tuple[pa.Array, np.ndarray]:
     """Return the lines that pass the guard as text, and their rows.
 
-    in:  values, large_binary; None stands for no rows
+    in:  values, large_binary
     """
-    if values is None:
-        return pa.array([], pa.large_string()), np.empty(0, np.int64)
     lines, rows = _as_text(values)
     good = pc.and_(
         pc.less_equal(pc.binary_length(lines), bytes_max), pc.match_substring_regex(lines, GUARD)

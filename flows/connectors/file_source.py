@@ -12,8 +12,9 @@ import io
 import sys
 import threading
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
@@ -25,12 +26,14 @@ from bytewax.inputs import FixedPartitionedSource
 
 from flows.connectors.reading import ReadAheadPartition, Reading, read_batch
 from flows.metering.batches import ReadBatch
-from operators.decoding import Door
+from operators.decoding import Door, Lines, read_lines
 from operators.lateness import BEGINNING
 from operators.rows import csv_records
 from schemas.errors import InputUnreadable, ValidationFailed
 from schemas.event import INSTANT, RECORDS
 
+# While one batch is made events of, the next is looked through.
+BATCHES_AHEAD = 1
 BLOCK_BYTES = 1 << 24
 # Far above what an event may have, so that a line is refused for what is wrong with the whole of
 # it.
@@ -109,17 +112,30 @@ class FileSource(FixedPartitionedSource[ReadBatch, FilePosition]):
             seen = Counter(position.seen)
             door = self._door(path, seen)
             watermark = position.watermark
+            for after, records, lines in self._lines_ahead(rank, path, position):
+                batch, watermark = read_batch(
+                    records, door, watermark, self._settings.lateness_microseconds, lines
+                )
+                yield Reading(batch, FilePosition(rank, after, watermark, dict(seen)))
+
+    def _lines_ahead(
+        self, rank: int, path: str, position: FilePosition
+    ) -> Iterator[tuple[int, pa.Table, Lines]]:
+        """Yield (lines so far, RECORDS, what is in them) of a file; the next batch is read meanwhile."""
+        waiting: deque[tuple[int, pa.Table, Future[Lines]]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="read lines") as reader:
             for first_line, lines in _batches(path, self._settings, self._on_bytes):
                 after = first_line + len(lines)
                 if after <= position.lines:
                     continue
-                records = _records(rank, first_line, lines).slice(
-                    max(position.lines - first_line, 0)
-                )
-                batch, watermark = read_batch(
-                    records, door, watermark, self._settings.lateness_microseconds
-                )
-                yield Reading(batch, FilePosition(rank, after, watermark, dict(seen)))
+                records = _records(rank, first_line, lines)
+                records = records.slice(max(position.lines - first_line, 0))
+                work = reader.submit(read_lines, records, self._settings.event_bytes_max)
+                waiting.append((after, records, work))
+                if len(waiting) > BATCHES_AHEAD:
+                    yield _done(waiting)
+            while waiting:
+                yield _done(waiting)
 
     def _door(self, path: str, seen: Counter[bytes]) -> Door:
         """Return the door of one file: ids come from its name, the line, and how often that came before."""
@@ -136,6 +152,12 @@ class FileSource(FixedPartitionedSource[ReadBatch, FilePosition]):
             time_required=True,
             event_bytes_max=settings.event_bytes_max,
         )
+
+
+def _done(waiting: deque[tuple[int, pa.Table, Future[Lines]]]) -> tuple[int, pa.Table, Lines]:
+    """Return the batch that has waited longest, when it has been read."""
+    after, records, work = waiting.popleft()
+    return after, records, work.result()
 
 
 def _line_id(name: str, line: bytes, seen: Counter[bytes]) -> str:

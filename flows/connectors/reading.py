@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from bytewax.inputs import StatefulSourcePartition
 
 from flows.metering.batches import ReadBatch
-from operators.decoding import Decoded, Door, decode
+from operators.decoding import Decoded, Door, Lines, decode
 from operators.digests import fingerprints, identity_digests
 from operators.lateness import mark_late
 from schemas.event import COPIES
@@ -124,14 +124,20 @@ class ReadAheadPartition(StatefulSourcePartition[ReadBatch, State]):
 
 
 def read_batch(
-    records: pa.Table, door: Door, watermark: int, lateness_microseconds: int
+    records: pa.Table,
+    door: Door,
+    watermark: int,
+    lateness_microseconds: int,
+    lines: Lines | None = None,
 ) -> tuple[ReadBatch, int]:
     """Decode records of one partition and name each copy; return the batch and the new watermark.
+
+    `lines` is what `read_lines` made of the records, if that was done ahead.
 
     in:  RECORDS
     out: COPIES and REJECTED
     """
-    decoded = decode(records, door)
+    decoded = decode(records, door, lines)
     received = _received(records, decoded)
     events = decoded.events.append_column("received_at", received)
     late, watermark = mark_late(events, watermark, lateness_microseconds)

@@ -68,7 +68,7 @@ class MeteredFiles:
 
     @property
     def events_per_second(self) -> float:
-        """Return how many records were metered a second, decode to stored usage."""
+        """Return how many records the dataflow took a second, from its start to stored usage."""
         counts = self.counts
         records = sum(
             counts.get(word, 0) for word in ("accepted", "duplicate", "conflict", "rejected")
@@ -146,6 +146,7 @@ def meter_files(
                 dead_letters=DeadLetterSink(store, "file"),
                 counts=counts,
             )
+            started = time.monotonic()
             (folder / "recovery").mkdir()
             init_db_dir(folder / "recovery", 1)
             run_main(
@@ -153,4 +154,4 @@ def meter_files(
             )
             if source.failure is not None:
                 raise source.failure
-            yield MeteredFiles(store, counts, time.monotonic() - begun)
+            yield MeteredFiles(store, counts, time.monotonic() - started)
