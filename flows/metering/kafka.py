@@ -49,8 +49,8 @@ def run_metering(
         return
     meters = load_catalog(catalog).meters
     data = Path(settings.data)
-    state, recovery = _prepare(data, settings.shards)
     stop = _stop_on_signals()
+    state, recovery = _prepare(data, settings.shards)
     counts = Counts()
     topics = Topics(
         settings.kafka_brokers,
