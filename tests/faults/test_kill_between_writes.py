@@ -8,7 +8,7 @@ reckoning makes of the log (reckoning.py). Of all rows that any life has publish
 are equal, and the versions of a cell never fall.
 
 By default every sixth write is tried, from a fixed one on; TALLY_FAULTS=all tries every write, which takes
-some fifteen minutes.
+some four minutes.
 """
 
 import json
