@@ -11,12 +11,17 @@ from decimal import Decimal
 from typing import Protocol
 
 from billing.holdings import Holdings, Posted
+from schemas.access import ApiKey
 from schemas.alert import Alert, AlertStream
+from schemas.answer import Answer
+from schemas.event_query import EventPage, EventQuery, UsageQuery
 from schemas.ids import AlertStreamId, CustomerId, InvoiceId, OutboxId, SubscriptionId, WalletId
+from schemas.intake import IntakeReceipt, IntakeRequest
 from schemas.invoice import Invoice
 from schemas.meter import Meter
 from schemas.period import Interval
-from schemas.subscription import Subscription
+from schemas.scope import Scope
+from schemas.subscription import Feature, Subscription
 from schemas.wallet import Entry
 
 
@@ -145,3 +150,71 @@ class Outbox(Protocol):
 
 class Stores(SubscriptionStore, WalletStore, InvoiceStore, AlertStore, Outbox, Protocol):
     """All of them as one, as the use cases take it."""
+
+
+class EventDoor(Protocol):
+    """Takes events in: judged as a batch, durable in the log, only then answered (metering.md 2.4)."""
+
+    def take(self, request: IntakeRequest) -> IntakeReceipt:
+        """Return what became of a request whose valid events are in the log.
+
+        Raises ValidationFailed, with `details`, where nothing was appended, and StoreError where the
+        log did not take the events: they may or may not be there, and must be sent again.
+        """
+        ...
+
+
+class UsageAnswers(Protocol):
+    """Answers questions about usage and stored events, all by the same operators on the same rows."""
+
+    def answer(self, query: UsageQuery) -> Answer:
+        """Return what a meter gives for a period. Raises ValidationFailed and StoreError."""
+        ...
+
+    def events(self, query: EventQuery) -> EventPage:
+        """Return a page of accepted events. Raises ValidationFailed (a cursor) and StoreError."""
+        ...
+
+
+class CatalogReader(Protocol):
+    """Reads what is metered and sold in one scope."""
+
+    def meters(self, scope: Scope) -> Sequence[Meter]:
+        """Return all live meters, in the order of their ids."""
+        ...
+
+    def features(self, scope: Scope) -> Sequence[Feature]:
+        """Return all live features, in the order of their ids."""
+        ...
+
+    def subscriptions_of(self, scope: Scope, external_customer_id: str) -> Sequence[Subscription]:
+        """Return the subscriptions of a customer, in the order of their ids."""
+        ...
+
+    def has_customer(self, scope: Scope, external_customer_id: str) -> bool:
+        """Tell whether there is a customer of this external id."""
+        ...
+
+
+class KeyStore(Protocol):
+    """Keeps API keys by the digests that they are looked up with."""
+
+    def key_of(self, digest: str) -> ApiKey | None:
+        """Return the key with a digest, revoked and expired ones too."""
+        ...
+
+    def keys(self, scope: Scope) -> Sequence[ApiKey]:
+        """Return the keys of a scope, in the order in which they were made."""
+        ...
+
+    def add_key(self, key: ApiKey) -> None:
+        """Add a key. Raises AlreadyExists if there is one with its digest."""
+        ...
+
+    def revoke_key(self, scope: Scope, key_id: str, at: datetime) -> ApiKey:
+        """Revoke a key; doing it twice keeps the first instant. Raises NotFound."""
+        ...
+
+    def note_use(self, key_id: str, at: datetime) -> None:
+        """Remember when a key was used last."""
+        ...

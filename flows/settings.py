@@ -15,9 +15,10 @@ import yaml
 from schemas.errors import ValidationFailed
 
 PREFIX = "TALLY_"
+TRUTHS = {"true": True, "false": False}
 
 # Variables of the same prefix that belong to other commands or say where the file is.
-ELSEWHERE = ("TALLY_API_KEY", "TALLY_SETTINGS")
+ELSEWHERE = ("TALLY_API_KEY", "TALLY_SETTINGS", "TALLY_URL")
 
 # Smallest and greatest value of each number; a bound of zero would stop the flow or never end it.
 BOUNDS = {
@@ -27,6 +28,12 @@ BOUNDS = {
     "lateness_seconds": (0, 31_536_000),
     "shards": (1, 4096),
     "event_bytes_max": (1, 32 * 1024 * 1024),
+    "gather_milliseconds": (1, 10_000),
+    "port": (0, 65_535),
+    "metrics_port": (0, 65_535),
+    "intake_events_max": (1, 100_000),
+    "log_hours": (1, 1_000_000),
+    "log_megabytes": (1, 1_000_000_000),
 }
 
 
@@ -52,6 +59,23 @@ class Settings:
     lateness_seconds: int = 60
     shards: int = 4
     event_bytes_max: int = 1_000_000
+    # How long a source waits for more records before it hands over what it has.
+    gather_milliseconds: int = 200
+    # The API listens here; port 0 takes a free one.
+    host: str = "127.0.0.1"
+    port: int = 8080
+    # `tally run` serves /metrics on this port, process i of a cluster on port + i; 0 serves none.
+    metrics_port: int = 0
+    # Empty means SQLite in the data folder.
+    database_url: str = ""
+    # Take the valid events of every bulk request, also without ?partial=true.
+    intake_partial: bool = False
+    intake_events_max: int = 1000
+    # The embedded log keeps records so long and so many, and longer what is not stored yet.
+    log_hours: int = 168
+    log_megabytes: int = 10_240
+    log_level: str = "info"
+    catalog: str = ""
 
     def __post_init__(self) -> None:
         for name, (least, most) in BOUNDS.items():
@@ -82,13 +106,13 @@ def resolve(
 ) -> Settings:
     """Return the settings of a process; a flag wins over the environment, that over the file.
 
-    A flag of None was not given. Raises ValidationFailed for an unknown name or a value that is no
-    whole number where one is needed; the message says where it came from.
+    A flag of None was not given. Raises ValidationFailed for an unknown name or a value that is of
+    another kind than its setting; the message says where it came from.
 
     >>> resolve(flags={"shards": 4}, environment={"TALLY_SHARDS": "8", "HOME": "/"}).shards
     4
     """
-    values: dict[str, str | int] = {}
+    values: dict[str, str | int | bool] = {}
     for name, value in (file or {}).items():
         known(name, KINDS, "the settings file")
         values[name] = converted(name, value, "the settings file")
@@ -111,12 +135,19 @@ def known(name: str, names: Mapping[str, object], where: str) -> None:
         raise ValidationFailed(f"unknown setting {name} in {where}{hint}", field=name)
 
 
-def converted(name: str, value: object, where: str) -> str | int:
+def converted(name: str, value: object, where: str) -> str | int | bool:
     """Return a value as its setting needs it.
 
-    >>> converted("shards", "8", "TALLY_SHARDS")
-    8
+    >>> converted("shards", "8", "TALLY_SHARDS"), converted("intake_partial", "true", "a flag")
+    (8, True)
     """
+    if KINDS[name] is bool:
+        word = str(value).lower()
+        if word not in TRUTHS:
+            raise ValidationFailed(
+                f"setting {name} must be true or false, not {value!r} ({where})", field=name
+            )
+        return TRUTHS[word]
     if KINDS[name] is str:
         if isinstance(value, str):
             return value

@@ -5,7 +5,6 @@ and interval give the same number to the last digit (metering.md 1). A period is
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -15,60 +14,12 @@ import pyarrow as pa
 
 from operators.quantities import buckets, quantities, window_used
 from operators.usage import Usage
+from schemas.answer import Answer, Bucket, Group, Point
 from schemas.meter import Meter, WindowSize
 from schemas.period import Interval
 
 # A row of a finished table, as Python values.
 Row: TypeAlias = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A window, or a whole period: its natural bounds, and what the meter gives for it alone."""
-
-    start: datetime
-    end: datetime
-    value: Decimal
-    quantity_signed: Decimal
-    counted: int
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A bucket that holds counted events: its natural start, its group, and what it bills."""
-
-    start: datetime
-    group: str
-    value: Decimal
-    quantity_signed: Decimal
-    counted: int
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A group of a query: its texts in the order asked, and what the meter gives for it."""
-
-    group: tuple[str, ...]
-    value: Decimal
-    quantity_signed: Decimal
-    counted: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a meter gives for a period: over all usage given, and in parts.
-
-    `window` is the size really used. `windows` is empty where none was asked for, `buckets` where
-    the meter has none, `groups` where the query has no group_by.
-    """
-
-    value: Decimal
-    quantity_signed: Decimal
-    counted: int
-    window: WindowSize | None
-    windows: tuple[Point, ...]
-    buckets: tuple[Bucket, ...]
-    groups: tuple[Group, ...]
 
 
 def answer(
@@ -107,20 +58,33 @@ def answer(
     if meter.aggregation.bucket_size is not None:
         listed = buckets(meter, usage, period, timezone=timezone, anchor=anchor).to_pylist()
     groups = ask(by=group_by).to_pylist() if group_by else []
+    points = ask(by=group_by, window=used, fill=fill).to_pylist() if group_by and used else []
+    of_group: dict[tuple[str, ...], list[Point]] = {}
+    for row in points:
+        of_group.setdefault(_key(row, group_by), []).append(_point(row))
     return Answer(
         *total,
         window=used,
-        windows=tuple(
-            Point(_utc(row["window_start"]), _utc(row["window_end"]), *_measures(row))
-            for row in windows
-        ),
+        windows=tuple(_point(row) for row in windows),
         buckets=tuple(
             Bucket(_utc(row["bucket_start"]), row["group"], *_measures(row)) for row in listed
         ),
         groups=tuple(
-            Group(tuple(row[name] for name in group_by), *_measures(row)) for row in groups
+            Group(key, *_measures(row), windows=tuple(of_group.get(key, [])))
+            for row in groups
+            for key in [_key(row, group_by)]
         ),
     )
+
+
+def _key(row: Row, group_by: Sequence[str]) -> tuple[str, ...]:
+    """Return the texts that name the group of a row."""
+    return tuple(row[name] for name in group_by)
+
+
+def _point(row: Row) -> Point:
+    """Return a row of a window as a point."""
+    return Point(_utc(row["window_start"]), _utc(row["window_end"]), *_measures(row))
 
 
 def _utc(at: datetime) -> datetime:

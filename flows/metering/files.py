@@ -21,11 +21,11 @@ from flows.metering.readback import cut_pairs, stored_usage
 from flows.stores.clickhouse import Store
 from flows.stores.dead_letters import read_dead_letters
 from flows.stores.spool import open_spooled_store
-from flows.stores.tables import Scope
 from operators.partials import Partials
 from schemas.errors import ValidationFailed
 from schemas.meter import Meter
 from schemas.period import Interval
+from schemas.scope import Scope
 
 BATCH_RECORDS = 100_000
 EVENT_BYTES_MAX = 1_000_000

@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.stores.clickhouse import Store
-from flows.stores.tables import Scope
 from operators.matching import match
 from operators.partials import Partials
 from schemas.meter import AggregationType, Meter
 from schemas.period import Interval
+from schemas.scope import Scope
 from schemas.usage import BASE_WINDOW, MEMBERS, PAIRS, PARTIAL_COLUMNS, partial_schema
 
 

@@ -14,17 +14,9 @@ import pyarrow as pa
 
 from flows.stores.engine import Engine, among, connect, select
 from flows.stores.migrations import migrate
-from flows.stores.tables import (
-    CELLS,
-    FLUSHES,
-    GENERATIONS,
-    STORED_EVENTS,
-    TABLES,
-    Flush,
-    FlushKind,
-    Scope,
-)
+from flows.stores.tables import CELLS, FLUSHES, GENERATIONS, STORED_EVENTS, TABLES, Flush, FlushKind
 from schemas.event import INSTANT
+from schemas.scope import Scope
 
 # What a scoped read compares first.
 IN_SCOPE = "tenant_id = {tenant:String} AND environment_id = {environment:String}"

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.stores.clickhouse import Store, open_store
-from flows.stores.tables import STORED_EVENTS, Scope
+from flows.stores.tables import STORED_EVENTS
 from operators.partials import base_window_starts
+from schemas.scope import Scope
 
 
 def open_spooled_store(folder: Path) -> "SpooledStore":

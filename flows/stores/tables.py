@@ -122,14 +122,6 @@ TABLES: Mapping[str, pa.Schema] = {
 COLUMNS = {"partition": "log_partition", "offset": "log_offset"}
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The tenant and environment that a read is for; nothing is ever read across two of them."""
-
-    tenant_id: str
-    environment_id: str
-
-
 class FlushKind(StrEnum):
     """Whether a flush was begun or is complete in the store."""
 

@@ -37,11 +37,11 @@ from flows.metering.identifying import IdentifyLogic
 from flows.metering.merging import MergeLogic
 from flows.stores.clickhouse import Store, open_store
 from flows.stores.engine import Engine
-from flows.stores.tables import Scope
 from operators.decoding import Door
 from operators.lateness import BEGINNING
 from schemas.event import RECORDS
 from schemas.meter import Aggregation, AggregationType, Meter, WindowSize
+from schemas.scope import Scope
 from schemas.usage import CELL, PARTIAL_FIELDS
 
 TENANT, ENVIRONMENT = "tenant_default", "env_development"

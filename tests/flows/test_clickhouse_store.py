@@ -31,9 +31,9 @@ from flows.stores.tables import (
     WITHDRAWN,
     Flush,
     FlushKind,
-    Scope,
 )
 from schemas.errors import StoreError
+from schemas.scope import Scope
 from schemas.usage import USAGE
 
 pytestmark = pytest.mark.requires("embedded")

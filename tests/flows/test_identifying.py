@@ -19,10 +19,11 @@ from flows.metering.batches import IdentifiedBatch, ShardedCopies
 from flows.metering.identifying import IdentifyLogic
 from flows.stores.clickhouse import Store, open_store
 from flows.stores.first_copies import restored_copies
-from flows.stores.tables import CELLS, Scope
+from flows.stores.tables import CELLS
 from operators.decoding import Door
 from operators.lateness import BEGINNING
 from schemas.event import RECORDS
+from schemas.scope import Scope
 
 pytestmark = pytest.mark.requires("embedded")
 

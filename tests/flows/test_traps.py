@@ -34,7 +34,7 @@ from flows.metering.identifying import IdentifyLogic
 from flows.metering.sharding import by_identity
 from flows.stores.clickhouse import Store, open_store
 from flows.stores.migrations import numbered_files, statements
-from flows.stores.tables import FlushKind, Scope
+from flows.stores.tables import FlushKind
 from operators.decoding import Door
 from operators.digests import halves
 from operators.lateness import BEGINNING, mark_late
@@ -42,6 +42,7 @@ from operators.partials import merge
 from operators.windows import window_of
 from schemas.event import INSTANT, RECORDS
 from schemas.meter import Aggregation, AggregationType, Meter, WindowSize
+from schemas.scope import Scope
 from schemas.usage import PAIRS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

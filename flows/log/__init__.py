@@ -1,0 +1,1 @@
+"""The durable log of events: what is acknowledged is here, in an order, until it is stored."""
