@@ -151,7 +151,9 @@ class _Steps:
     def merge(self, snapshot: MergeSnapshot | None) -> MergeLogic:
         """Build a shard of cells anew or from a snapshot."""
         settings = MergeSettings(
-            self._settings.flush_every, self._settings.cells_in_memory_max // self._settings.shards
+            self._settings.flush_every,
+            self._settings.cells_in_memory_max // self._settings.shards,
+            {meter.id: meter.generation for meter in self._meters},
         )
         return MergeLogic(settings, self._past, self._rebuilt, snapshot)
 
@@ -160,7 +162,9 @@ class _Steps:
         intent = self._store.last_flush(FLOW, shard, FlushKind.INTENT)
         folder = self._settings.folder / "cells" / shard_key(shard)
         published = {} if intent is None else intent.frontier
-        return ShardPast(folder, published, read_corrections(self._store))
+        return ShardPast(
+            folder, published, read_corrections(self._store), self._store.raw_until_microseconds
+        )
 
     def _rebuilt(self, cells: Mapping[str, pa.Table], frontier: Frontier) -> dict[str, Partials]:
         """Return cells as raw events at or below a frontier make them."""

@@ -21,11 +21,12 @@ import pyarrow.compute as pc
 from bytewax.operators import StatefulBatchLogic
 
 from flows.metering.batches import CellChange, CellKey, Frontier, PartialBatch, advance, reached
-from flows.metering.open_cells import open_cells, without_cells
+from flows.metering.cell_tables import apart, cells_by_type, of_meters, with_replaced
+from flows.metering.open_cells import open_cells
 from flows.metering.segment_log import SegmentLog, SegmentManifest
 from operators.partials import Partials, empty
 from schemas.event import INSTANT
-from schemas.usage import CELL, CELL_FIELDS
+from schemas.usage import CELL
 
 # (cells by aggregation type, frontier) → their partials from raw events at or below the frontier.
 Rebuild = Callable[[Mapping[str, pa.Table], Frontier], dict[str, Partials]]
@@ -35,11 +36,13 @@ Rebuild = Callable[[Mapping[str, pa.Table], Frontier], dict[str, Partials]]
 class MergeSettings:
     """How a shard of cells runs.
 
-    With `flush_every` of None it publishes only when its input ends.
+    With `flush_every` of None it publishes only when its input ends. `generations` are the meters of
+    this run with their generations: cells of any other do not outlive a restart.
     """
 
     flush_every: timedelta | None
     cells_in_memory_max: int
+    generations: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +50,30 @@ class ShardPast:
     """What lies outside of the snapshots of a shard: its folder, and what the store says of it.
 
     `published` is the frontier that an earlier run has published or was about to; `corrections` are the
-    correction numbers that it has written.
+    correction numbers that it has written. `raw_until` says before which instant, in microseconds, all
+    raw events lie.
     """
 
     folder: Path
     published: Mapping[tuple[int, int], int]
     corrections: Mapping[CellKey, int]
+    raw_until: Callable[[], int] = lambda: 0
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """When a meter joined a shard that had merged before: its older windows were never in memory.
+
+    They start before the horizon, and hold what raw has up to the frontier.
+    """
+
+    horizon_us: int
+    frontier: Frontier
 
 
 @dataclass(frozen=True, slots=True)
 class MergeSnapshot:
-    """What recovery needs of a shard: its segments by name, and how far it has come."""
+    """What recovery needs of a shard: its segments by name, how far it has come, and for which meters."""
 
     shard: int
     segments: SegmentManifest
@@ -65,6 +81,8 @@ class MergeSnapshot:
     settled_frontier: Frontier
     horizon_us: int
     corrected: frozenset[CellKey]
+    generations: Mapping[str, int]
+    joined: Mapping[str, Joined]
 
 
 @dataclass(slots=True)
@@ -73,13 +91,14 @@ class _Progress:
 
     Pending contributions lie between the settled frontier and the frontier. Windows before the horizon
     have left memory, or were brought back. The corrected cells lost an event that was counted in them,
-    and are made anew before they are published.
+    and are made anew before they are published. Meters that joined later have a horizon of their own.
     """
 
     frontier: Frontier = field(default_factory=dict)
     settled_frontier: Frontier = field(default_factory=dict)
     horizon_us: int = 0
     corrected: set[CellKey] = field(default_factory=set)
+    joined: dict[str, Joined] = field(default_factory=dict)
 
 
 class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
@@ -101,6 +120,7 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
         self._shard = -1
         self._published: Mapping[tuple[int, int], int] = {}
         self._corrections: dict[CellKey, int] = {}
+        self._raw_until: Callable[[], int] = lambda: 0
         self._cells = open_cells()
         self._progress = _Progress()
         self._segments: SegmentLog | None = None
@@ -114,6 +134,7 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
         self._shard = shard
         self._published = past.published
         self._corrections = dict(past.corrections)
+        self._raw_until = past.raw_until
         self._segments = SegmentLog(past.folder)
         return self._segments
 
@@ -153,6 +174,8 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
             dict(progress.settled_frontier),
             progress.horizon_us,
             frozenset(progress.corrected),
+            dict(self._settings.generations),
+            dict(progress.joined),
         )
 
     def _whole(self) -> tuple[dict[str, Partials], dict[str, Partials]]:
@@ -191,25 +214,45 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
         for name, cells in wanted.items():
             partials = rebuilt.get(name, empty(name))
             self._cells[name].load(partials)
-            changed[name] = _replaced(changed[name], cells, partials)
+            changed[name] = with_replaced(changed[name], cells, partials)
         # Segments still hold the copies that lost their place.
         self._log().rewrite_next()
 
     def _bring_back(self) -> None:
-        """Rebuild the pending cells that have left memory from raw events, all in one read."""
-        horizon = pa.scalar(self._progress.horizon_us, pa.int64()).cast(INSTANT)
-        gone = {}
+        """Rebuild the pending cells that are not in memory, though raw has older events of theirs.
+
+        All in one read, but for the first flush after a meter has joined.
+        """
+        settled = self._progress.settled_frontier
+        wanted: list[tuple[Frontier, dict[str, pa.Table]]] = [(settled, {})]
+        later = {
+            m: each
+            for m, each in self._progress.joined.items()
+            if not reached(settled, each.frontier)
+        }
+        wanted += [(each.frontier, {}) for each in later.values()]
         for name, cells in self._cells.items():
             table = cells.pending().table
-            old = table.filter(pc.less(table["window_start"], horizon)).select(CELL)
+            old = table.filter(self._may_be_in_raw(table)).select(CELL)
             missing = cells.missing(old) if old.num_rows else old
-            if missing.num_rows:
-                gone[name] = missing
-        if gone:
-            rebuilt = self._rebuild(gone, self._progress.settled_frontier)
-            for name, partials in rebuilt.items():
-                self._cells[name].load(partials)
-            self._log().take(rebuilt)
+            for (_, gone), part in zip(wanted, apart(missing, list(later)), strict=True):
+                if part.num_rows:
+                    gone[name] = part
+        for frontier, gone in wanted:
+            if gone:
+                rebuilt = self._rebuild(gone, frontier)
+                for name, partials in rebuilt.items():
+                    self._cells[name].load(partials)
+                self._log().take(rebuilt)
+
+    def _may_be_in_raw(self, table: pa.Table) -> pa.ChunkedArray:
+        """Tell which cells start before the horizon, or before that of their meter."""
+        starts = table["window_start"].cast(pa.int64())
+        old = pc.less(starts, self._progress.horizon_us)
+        for meter_id, joined in self._progress.joined.items():
+            mine = pc.equal(table["meter_id"], meter_id)
+            old = pc.or_(old, pc.and_(mine, pc.less(starts, joined.horizon_us)))
+        return old
 
     def _evict(self) -> None:
         """Let the older half of the windows go when memory holds too many; raw and usage have them."""
@@ -235,66 +278,28 @@ class MergeLogic(StatefulBatchLogic[PartialBatch, CellChange, MergeSnapshot]):
         return self._segments
 
     def _resume(self, snapshot: MergeSnapshot, segments: SegmentLog) -> None:
-        """Take up the state that a snapshot names."""
+        """Take up the state that a snapshot names, as far as its meters are metered on."""
+        generations = self._settings.generations
+        same = {m for m, number in snapshot.generations.items() if generations.get(m) == number}
         self._progress = _Progress(
             dict(snapshot.frontier),
             dict(snapshot.settled_frontier),
             snapshot.horizon_us,
-            set(snapshot.corrected),
+            {cell for cell in snapshot.corrected if cell.meter_id in same},
+            {m: joined for m, joined in snapshot.joined.items() if m in same},
         )
+        new = sorted(generations.keys() - same)
+        if new and snapshot.frontier:
+            joined = Joined(self._raw_until(), dict(snapshot.frontier))
+            self._progress.joined |= dict.fromkeys(new, joined)
         settled, unpublished = segments.resume(snapshot.segments)
+        if same != snapshot.generations.keys():
+            settled, unpublished = of_meters(settled, same), of_meters(unpublished, same)
+            segments.rewrite_next()
         for name, partials in settled.items():
             self._cells[name].load(partials)
         for name, partials in unpublished.items():
             self._cells[name].add(partials)
-        waiting = unpublished or snapshot.corrected
+        waiting = unpublished or self._progress.corrected
         if waiting and self._settings.flush_every is not None:
             self._due = datetime.now(UTC)
-
-
-def cells_by_type(cells: Iterable[CellKey]) -> dict[str, pa.Table]:
-    """Return cell keys as tables of columns CELL, by aggregation type.
-
-    >>> cells_by_type([])
-    {}
-    """
-    by_type: dict[str, list[CellKey]] = {}
-    for cell in cells:
-        by_type.setdefault(cell.aggregation_type, []).append(cell)
-    return {
-        name: pa.table(
-            [
-                [cell.meter_id for cell in each],
-                [cell.external_customer_id for cell in each],
-                [cell.group for cell in each],
-                [cell.window_start for cell in each],
-            ],
-            schema=pa.schema(CELL_FIELDS),
-        )
-        for name, each in by_type.items()
-    }
-
-
-def _replaced(changed: Partials, cells: pa.Table, rebuilt: Partials) -> Partials:
-    """Return changed rows and members with those of some cells replaced by what was rebuilt.
-
-    A cell of which nothing is left gets a row that says so: readers have seen another.
-    """
-    gone = without_cells(cells, rebuilt.table)
-    nothing = {name: gone[name] for name in CELL} | {"counted": pa.repeat(0, gone.num_rows)}
-    rows = [
-        nothing.get(field.name, pa.nulls(gone.num_rows, field.type))
-        for field in changed.table.schema
-    ]
-    table = pa.concat_tables(
-        [
-            without_cells(changed.table, cells),
-            rebuilt.table,
-            pa.table(rows, names=changed.table.column_names).cast(changed.table.schema),
-        ]
-    )
-    if changed.members is None or rebuilt.members is None:
-        return Partials(table, None)
-    return Partials(
-        table, pa.concat_tables([without_cells(changed.members, cells), rebuilt.members])
-    )

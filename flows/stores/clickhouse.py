@@ -54,6 +54,8 @@ def open_store(location: str, database: str = "tally") -> "Store":
     return Store(engine)
 
 
+_GREATEST = pa.schema([pa.field("timestamp", INSTANT)])
+
 # From so many rows on it pays to leave out the columns in which a meter's type has nothing.
 SPARSE_ROWS_MIN = 20_000
 
@@ -204,6 +206,11 @@ class Store:
             ),
             STORED_EVENTS,
         )
+
+    def raw_until_microseconds(self) -> int:
+        """Return an instant, in microseconds, that lies behind all raw events; 0 where there are none."""
+        rows = self.engine.read("SELECT max(timestamp) FROM events", _GREATEST)
+        return rows["timestamp"].cast(pa.int64())[0].as_py() + 1 if rows.num_rows else 0
 
     def copies_of(self, digests: pa.Array) -> pa.Table:
         """Return all raw rows of the ids with the given digests, whatever became of them since.

@@ -95,6 +95,17 @@ GENERATIONS = schema(
     pa.field("revision", pa.int64(), nullable=False),
 )
 
+DEFINITIONS = schema(
+    *SCOPE_FIELDS,
+    pa.field("meter_id", pa.string(), nullable=False),
+    pa.field("generation", pa.int32(), nullable=False),
+    pa.field("definition", pa.string(), nullable=False),
+)
+
+LAYOUTS = schema(
+    pa.field("flow", pa.string(), nullable=False), pa.field("shards", pa.int32(), nullable=False)
+)
+
 FLUSHES = schema(
     pa.field("flow", pa.string(), nullable=False),
     pa.field("shard", pa.int32(), nullable=False),
@@ -112,6 +123,8 @@ TABLES: Mapping[str, pa.Schema] = {
     "usage": USAGE,
     "usage_members": STORED_MEMBERS,
     "meter_generations": GENERATIONS,
+    "meter_definitions": DEFINITIONS,
+    "layouts": LAYOUTS,
     "verdicts": VERDICTS,
     "skips": SKIPS,
     "dead_letters": DEAD_LETTERS,
@@ -120,6 +133,18 @@ TABLES: Mapping[str, pa.Schema] = {
 
 # `partition` and `offset` are words of SQL.
 COLUMNS = {"partition": "log_partition", "offset": "log_offset"}
+
+
+class MeterState(StrEnum):
+    """Whether the rows of a meter's generation are all there: what readers may answer from.
+
+    Of a meter that is building, rows are missing still, and an answer comes from raw events. One that
+    is retired is in no catalog any more, and its rows have stopped growing.
+    """
+
+    LIVE = "live"
+    BUILDING = "building"
+    RETIRED = "retired"
 
 
 class FlushKind(StrEnum):
