@@ -1,6 +1,5 @@
 """`tally run metering`: the dataflow on a topic of Kafka, until it is told to stop."""
 
-import json
 import signal
 import sys
 import threading
@@ -8,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import RecoveryConfig
 from bytewax.testing import cluster_main
 
 from flows.catalog import load_catalog
@@ -18,11 +17,10 @@ from flows.connectors.topics import Topics
 from flows.connectors.usage_sink import UsageSink
 from flows.metering.cluster import run_processes
 from flows.metering.flow import Counts, MeteringSettings, metering_flow
+from flows.metering.layout import prepare
 from flows.settings import Settings
 from flows.stores.clickhouse import open_store
 from schemas.errors import ValidationFailed
-
-LAYOUT = "layout.json"
 
 
 def run_metering(
@@ -50,7 +48,7 @@ def run_metering(
     meters = load_catalog(catalog).meters
     data = Path(settings.data)
     stop = _stop_on_signals()
-    state, recovery = _prepare(data, settings.shards)
+    state, recovery = prepare(data, settings.shards)
     counts = Counts()
     topics = Topics(
         settings.kafka_brokers,
@@ -95,23 +93,6 @@ def _kafka(settings: Settings, until_idle_seconds: float | None) -> KafkaSetting
         settings.lateness_seconds * 1_000_000,
         until_idle_seconds,
     )
-
-
-def _prepare(data: Path, shards: int) -> tuple[Path, Path]:
-    """Make the folders of state and recovery, once; their number of shards is fixed for their life."""
-    state, recovery = data / "metering", data / "metering" / "recovery"
-    layout = state / LAYOUT
-    if not layout.exists():
-        recovery.mkdir(parents=True, exist_ok=True)
-        init_db_dir(recovery, shards)
-        layout.write_text(json.dumps({"shards": shards}))
-    made_with = json.loads(layout.read_text())["shards"]
-    if made_with != shards:
-        raise ValidationFailed(
-            f"{state} was made with {made_with} shards, which is fixed: set TALLY_SHARDS={made_with}",
-            field="shards",
-        )
-    return state, recovery
 
 
 def _stop_on_signals() -> threading.Event:
