@@ -98,21 +98,38 @@ def variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
+def environment_of(settings: "Settings") -> dict[str, str]:
+    """Return the environment that gives a process these settings.
+
+    >>> environment_of(Settings(intake_partial=True))["TALLY_INTAKE_PARTIAL"]
+    'true'
+    """
+    given = {name: getattr(settings, name) for name in KINDS}
+    return {
+        variable(name): str(value).lower() if KINDS[name] is bool else str(value)
+        for name, value in given.items()
+    }
+
+
 def resolve(
     *,
     flags: Mapping[str, object],
     environment: Mapping[str, str],
     file: Mapping[str, object] | None = None,
+    defaults: Mapping[str, object] | None = None,
 ) -> Settings:
     """Return the settings of a process; a flag wins over the environment, that over the file.
 
-    A flag of None was not given. Raises ValidationFailed for an unknown name or a value that is of
-    another kind than its setting; the message says where it came from.
+    A flag of None was not given. `defaults` are those of one command where nothing is said. Raises
+    ValidationFailed for an unknown name or a value that is of another kind than its setting; the
+    message says where it came from.
 
     >>> resolve(flags={"shards": 4}, environment={"TALLY_SHARDS": "8", "HOME": "/"}).shards
     4
     """
     values: dict[str, str | int | bool] = {}
+    for name, value in (defaults or {}).items():
+        values[name] = converted(name, value, "a default")
     for name, value in (file or {}).items():
         known(name, KINDS, "the settings file")
         values[name] = converted(name, value, "the settings file")

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.exact import decode_record
+from operators.exact import Form, decode_form
 from operators.guard import passes_guard, repeats_a_key
 from operators.kernels import select
 from schemas.event import EVENTS, INSTANT, RECORDS, REJECTED
@@ -72,7 +72,8 @@ class Door:
 
     `fill_ids` gets the RECORDS rows without an id and returns one id for each; it must answer the
     same on every replay (metering.md 2.3). `time_required` is true for files that are read in
-    place.
+    place. Of a `form` other than that of a record nobody names a tenant, an environment, a receipt
+    time, or an id as `id`.
     """
 
     tenant_id: str
@@ -80,6 +81,7 @@ class Door:
     fill_ids: Callable[[pa.Table], pa.Array]
     time_required: bool = False
     event_bytes_max: int = EVENT_BYTES_MAX
+    form: Form = Form.RECORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,9 @@ def decode(records: pa.Table, door: Door, lines: Lines | None = None) -> Decoded
     out: EVENTS and REJECTED
     """
     records = records.combine_chunks()
+    if door.form is Form.CLOUD_EVENT:
+        # The quick reader knows the fields of an event only, and must not take them for attributes.
+        lines = Lines(np.empty(0, np.int64), None)
     fast_rows, fast = _fast(records, door, lines or read_lines(records, door.event_bytes_max))
     slow_rows = np.setdiff1d(np.arange(records.num_rows), fast_rows, assume_unique=True)
     slow_good_rows, slow, rejected = _exact(records, slow_rows, door)
@@ -212,13 +217,19 @@ def _events(read: pa.Table, records: pa.Table, door: Door) -> pa.Table:
     given = read["timestamp"].is_valid()
     received = pc.cast(records["received_at"], INSTANT)
     timestamp = pc.coalesce(_instants(read["timestamp"]), received)
-    ids = pc.coalesce(_or_none(read["event_id"]), _or_none(read["id"]))
+    ids = _or_none(read["event_id"])
     tenants, environments = _scopes(records["key"], door)
+    stored_at = pa.scalar(None, INSTANT)
+    if door.form is Form.RECORD:
+        ids = pc.coalesce(ids, _or_none(read["id"]))
+        tenants = pc.coalesce(_or_none(read["tenant_id"]), tenants)
+        environments = pc.coalesce(_or_none(read["environment_id"]), environments)
+        stored_at = _instants(_or_none(read["ingested_at"]))
     columns = {
         "partition": records["partition"],
         "offset": records["offset"],
-        "tenant_id": pc.coalesce(_or_none(read["tenant_id"]), tenants),
-        "environment_id": pc.coalesce(_or_none(read["environment_id"]), environments),
+        "tenant_id": tenants,
+        "environment_id": environments,
         "event_id": _with_ids(ids, records, door),
         "event_name": read["event_name"],
         "external_customer_id": read["external_customer_id"],
@@ -226,7 +237,7 @@ def _events(read: pa.Table, records: pa.Table, door: Door) -> pa.Table:
         "source": pc.fill_null(read["source"], ""),
         "timestamp": timestamp,
         "timestamp_given": given,
-        "ingested_at": pc.coalesce(_instants(_or_none(read["ingested_at"])), received, timestamp),
+        "ingested_at": pc.coalesce(stored_at, received, timestamp),
         "properties": pc.fill_null(pc.cast(read["properties"], pa.string()), "{}"),
     }
     return pa.table([columns[field.name] for field in EVENTS], schema=EVENTS).combine_chunks()
@@ -316,7 +327,9 @@ def _nullable(schema: pa.Schema) -> pa.Schema:
 def _decode_one(record: dict[str, Any], door: Door) -> dict[str, object] | Rejection:
     """Decode one record exactly and fill in what the door fills in."""
     value, received = record["value"] or b"", record["received_at"]
-    event = decode_record(value, received_at=received, event_bytes_max=door.event_bytes_max)
+    event = decode_form(
+        value, door.form, received_at=received, event_bytes_max=door.event_bytes_max
+    )
     if isinstance(event, Rejection):
         return event
     tenant_id, environment_id = scope_of(record["key"], door)

@@ -7,6 +7,7 @@ takes. Any bytes get an answer. Reasons are checked in the order of metering.md 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -37,6 +38,34 @@ _RECORD: Final = {
     "tenant_id": ("tenant_id",),
     "environment_id": ("environment_id",),
 }
+
+# Where a reason says by itself which field it is about.
+_FIELD_OF: Final = {
+    Rejection.EVENT_NAME_REQUIRED: "event_name",
+    Rejection.EXTERNAL_CUSTOMER_ID_REQUIRED: "external_customer_id",
+    Rejection.TIMESTAMP_INVALID: "timestamp",
+    Rejection.TIMESTAMP_OUT_OF_RANGE: "timestamp",
+    Rejection.TIMESTAMP_REQUIRED: "timestamp",
+}
+_ATTRIBUTE_OF: Final = {
+    "event_id": "id",
+    "event_name": "type",
+    "external_customer_id": "subject",
+    "timestamp": "time",
+    "properties": "data",
+}
+
+
+class Form(StrEnum):
+    """How a text is read (metering.md 2.3).
+
+    A RECORD of the log or line of a file tells its form itself and may name its tenant; the BODY of
+    a request and a CLOUD_EVENT of a request are read as what their content type says.
+    """
+
+    RECORD = "record"
+    BODY = "body"
+    CLOUD_EVENT = "cloud_event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +100,7 @@ def decode_record(
     >>> decode_record(b'{"event_name": " call ", "external_customer_id": "c"}', received_at=None)
     <Rejection.TIMESTAMP_REQUIRED: 'timestamp_required'>
     """
-    members = _members(value)
-    if not isinstance(members, Rejection) and "specversion" in members:
-        fields = cloud_event_fields(members)
-        reading = fields if isinstance(fields, Rejection) else _read(fields, _BODY)
-    else:
-        reading = members if isinstance(members, Rejection) else _read(members, _RECORD)
-    if isinstance(reading, Rejection):
-        return reading
-    limits = _Limits(time_required=received_at is None, event_bytes_max=event_bytes_max)
-    return _event(reading, len(value), limits)
+    return decode_form(value, Form.RECORD, received_at=received_at, event_bytes_max=event_bytes_max)
 
 
 def decode_body(value: bytes, *, event_bytes_max: int = EVENT_BYTES_MAX) -> Event | Rejection:
@@ -89,11 +109,45 @@ def decode_body(value: bytes, *, event_bytes_max: int = EVENT_BYTES_MAX) -> Even
     >>> body = b'{"event_name": "call", "external_customer_id": "c", "tenant_id": "x"}'
     >>> decode_body(body).tenant_id
     """
-    members = _members(value)
-    if isinstance(members, Rejection):
-        return members
+    reading = _reading(value, Form.BODY)
     limits = _Limits(time_required=False, event_bytes_max=event_bytes_max)
-    return _event(_read(members, _BODY), len(value), limits)
+    return reading if isinstance(reading, Rejection) else _event(reading, len(value), limits)
+
+
+def decode_form(
+    value: bytes, form: Form, *, received_at: datetime | None, event_bytes_max: int
+) -> Event | Rejection:
+    """Read one event in a form that is known from elsewhere; see `decode_record`.
+
+    >>> body = b'{"event_name": "call", "external_customer_id": "c"}'
+    >>> noon = datetime(2026, 3, 1, 12)
+    >>> decode_form(body, Form.CLOUD_EVENT, received_at=noon, event_bytes_max=1000)
+    <Rejection.CLOUDEVENT_INVALID: 'cloudevent_invalid'>
+    """
+    reading = _reading(value, form)
+    if isinstance(reading, Rejection):
+        return reading
+    limits = _Limits(time_required=received_at is None, event_bytes_max=event_bytes_max)
+    return _event(reading, len(value), limits)
+
+
+def field_at_fault(value: bytes, form: Form, reason: Rejection) -> str | None:
+    """Return the field, by the name that its sender gave it, that an event was rejected for.
+
+    None where the reason is about the event as a whole.
+
+    >>> field_at_fault(b'{"source": 5}', Form.BODY, Rejection.FIELD_WRONG_TYPE)
+    'source'
+    """
+    field = _FIELD_OF.get(reason)
+    if reason in (Rejection.FIELD_WRONG_TYPE, Rejection.FIELD_TOO_LONG):
+        reading = _reading(value, form)
+        assert not isinstance(reading, Rejection)
+        wrong = reason is Rejection.FIELD_WRONG_TYPE
+        texts = reading.texts.items()
+        field = next((name for name, text in texts if (text is None if wrong else _long(text))), "")
+        field = field or "properties"
+    return _ATTRIBUTE_OF.get(field or "", field) if form is Form.CLOUD_EVENT else field
 
 
 def content_equal(one: Event, other: Event) -> bool:
@@ -150,6 +204,17 @@ def _members(value: bytes) -> Mapping[str, msgspec.Raw] | Rejection:
     return OBJECT.decode(value)
 
 
+def _reading(value: bytes, form: Form) -> _Reading | Rejection:
+    """Read the fields of a text of some form, or say why it has none."""
+    members = _members(value)
+    if isinstance(members, Rejection):
+        return members
+    if form is Form.CLOUD_EVENT or (form is Form.RECORD and "specversion" in members):
+        fields = cloud_event_fields(members)
+        return fields if isinstance(fields, Rejection) else _read(fields, _BODY)
+    return _read(members, _RECORD if form is Form.RECORD else _BODY)
+
+
 def _event(reading: _Reading, size: int, limits: _Limits) -> Event | Rejection:
     """Make the event of a reading, or return the first reason against it."""
     reason = next(_reasons(reading, size, limits), None)
@@ -187,10 +252,15 @@ def _reasons(reading: _Reading, size: int, limits: _Limits) -> Iterator[Rejectio
             yield reason
     if reading.timestamp is None and limits.time_required:
         yield Rejection.TIMESTAMP_REQUIRED
-    if any(len((text or "").encode()) > FIELD_BYTES_MAX for text in texts.values()):
+    if any(map(_long, texts.values())):
         yield Rejection.FIELD_TOO_LONG
     if size > limits.event_bytes_max:
         yield Rejection.EVENT_TOO_LARGE
+
+
+def _long(text: str | None) -> bool:
+    """Tell whether a text field has more bytes than a field may have."""
+    return len((text or "").encode()) > FIELD_BYTES_MAX
 
 
 def _read(members: Mapping[str, msgspec.Raw], names: Mapping[str, tuple[str, ...]]) -> _Reading:

@@ -1,6 +1,8 @@
 """What travels between the steps of the billing flow: batches of usage rows, then bills."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 
 import pyarrow as pa
 
@@ -8,6 +10,8 @@ from billing.accounts import Account
 from billing.running import BillingRun
 from flows.stores.tables import STORED_MEMBERS
 from schemas.errors import Refused
+from schemas.ids import SubscriptionId, SubscriptionLineId
+from schemas.period import Interval
 from schemas.usage import USAGE
 
 
@@ -34,11 +38,28 @@ class ShardedUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningCharge:
+    """What a usage line has come to in its service period so far, settled as its preview is."""
+
+    subscription_id: SubscriptionId
+    line_id: SubscriptionLineId
+    display_name: str
+    meter_id: str
+    period: Interval
+    quantity: Decimal
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class CustomerBill:
-    """All that a customer comes to, from the usage that is there so far, or why it was refused.
+    """All that a customer comes to at an instant, from the usage so far, or why it was refused.
 
     A later bill of the same customer takes the place of an earlier one, as cumulative rows do.
+    `charges` are those of the open periods; a flow that is run once leaves them out.
     """
 
     account: Account
+    at: datetime
     outcome: BillingRun | Refused
+    charges: tuple[RunningCharge, ...] = ()

@@ -10,7 +10,8 @@ from bytewax.outputs import Sink
 
 from billing.accounts import Account
 from flows.billing.batches import CustomerBill, ShardedUsage, UsageBatch
-from flows.billing.charging import ChargeLogic, ChargeSettings, ChargeSnapshot, Edges, by_shard
+from flows.billing.charging import ChargeLogic, ChargeSettings, ChargeSnapshot, by_shard
+from flows.billing.reading import Edges
 from flows.metering.sharding import customer_shards, shard_key
 
 FLOW = "billing"

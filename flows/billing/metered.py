@@ -28,8 +28,8 @@ def bill_metered(catalog: Catalog, metered: Metered, as_of: datetime) -> Billing
     flow = billing_flow(
         UsageSource(partial(published, metered, catalog.meters)),
         accounts,
-        ChargeSettings(as_of, day_ends(metered)),
-        edges=metered.edges,
+        ChargeSettings(lambda: as_of, day_ends(metered)),
+        edges=lambda meter, interval, _: metered.edges(meter, interval),
         bills=BillsSink(bills),
     )
     run_main(flow)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import bill, demo, meter, run
+from flows.cli import bill, demo, dev, keys, meter, migrate, run, serve
 from flows.cli.output import say
 from schemas.errors import TallyError
 
@@ -55,8 +55,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
+app.command("dev", epilog=dev.EXAMPLE)(dev.dev)
 app.command("meter", epilog=meter.EXAMPLE)(meter.meter)
 app.command("bill", epilog=bill.EXAMPLE)(bill.bill)
+app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
+app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
+app.add_typer(keys.app, name="keys")
 app.add_typer(run.app, name="run")
 
 

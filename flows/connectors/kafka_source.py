@@ -6,10 +6,12 @@ and tools that look at lag; nothing reads them back.
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from bytewax.inputs import FixedPartitionedSource
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -23,23 +25,27 @@ from confluent_kafka import (
 
 from flows.connectors.reading import ReadAheadPartition, Reading, read_batch
 from flows.metering.batches import ReadBatch
+from flows.metering.observing import OnRead, bytes_by_environment
 from operators.decoding import Door
 from operators.lateness import BEGINNING
 from schemas.errors import StoreError
 from schemas.event import INSTANT, RECORDS
 
-# Records are gathered for so long, or until a batch is full: small batches halve the throughput.
+# Small batches halve the throughput.
 GATHER_SECONDS = 0.2
 CONSUME_MAX = 10_000
 CONSUME_SECONDS = 0.005
 METADATA_SECONDS = 10
+# So often a partition that nothing comes from tells how far behind it is.
+IDLE_TELL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
     """Where events are read, whose they are by default, and how they are gathered into batches.
 
-    With `idle_seconds` a partition ends when nothing has come for so long; otherwise it never does.
+    Records are gathered for `gather_seconds` from the first on, or until a batch is full. With
+    `idle_seconds` a partition ends when nothing has come for so long; otherwise it never does.
     """
 
     brokers: str
@@ -51,6 +57,7 @@ class KafkaSettings:
     event_bytes_max: int
     lateness_microseconds: int
     idle_seconds: float | None
+    gather_seconds: float = GATHER_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +68,38 @@ class KafkaPosition:
     watermark: int = BEGINNING
 
 
-class KafkaSource(FixedPartitionedSource[ReadBatch, KafkaPosition]):
-    """The records of a topic. `stop` ends all partitions after the batch that they are at."""
+@dataclass(frozen=True, slots=True)
+class KafkaListeners:
+    """Who is told of a topic's reading.
 
-    def __init__(self, settings: KafkaSettings, stop: threading.Event):
+    `on_heartbeat` is called whenever the flow asks for a batch. The others are called in the threads
+    that read: `on_read` gives for the number of a partition whom to tell of each batch, and every
+    second of how far it is behind while nothing comes; `on_bytes` gets bytes by environment.
+    """
+
+    on_heartbeat: Callable[[], None] | None = None
+    on_read: Callable[[int], OnRead] | None = None
+    on_bytes: Callable[[Mapping[str, int]], None] | None = None
+
+
+class KafkaSource(FixedPartitionedSource[ReadBatch, KafkaPosition]):
+    """The records of a topic. `stop` ends all partitions after the batch that they are at.
+
+    `on_heartbeat`, `on_read` and `on_bytes` are told what `KafkaListeners` says.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        stop: threading.Event,
+        *,
+        on_heartbeat: Callable[[], None] | None = None,
+        on_read: Callable[[int], OnRead] | None = None,
+        on_bytes: Callable[[Mapping[str, int]], None] | None = None,
+    ):
         self._settings = settings
         self._stop = stop
+        self._listeners = KafkaListeners(on_heartbeat, on_read, on_bytes)
 
     def list_parts(self) -> list[str]:
         """Return the topic's partitions by number. Raises StoreError if the broker does not answer."""
@@ -76,22 +109,51 @@ class KafkaSource(FixedPartitionedSource[ReadBatch, KafkaPosition]):
         self, step_id: str, for_part: str, resume_state: KafkaPosition | None
     ) -> ReadAheadPartition[KafkaPosition]:
         """Read a partition from its beginning, or from where a snapshot was."""
-        reader = _PartitionReader(self._settings, int(for_part), self._stop)
-        return ReadAheadPartition(
+        reader = _PartitionReader(self._settings, int(for_part), self._stop, self._listeners)
+        return _BeatingPartition(
             f"{self._settings.topic}/{for_part}",
             resume_state or KafkaPosition(),
-            reader.readings,
-            reader.note_progress,
+            reader,
+            self._listeners.on_heartbeat,
         )
+
+
+class _BeatingPartition(ReadAheadPartition[KafkaPosition]):
+    """A partition that tells whenever the flow asks for a batch: as long as it does, the flow lives."""
+
+    def __init__(
+        self,
+        name: str,
+        start: KafkaPosition,
+        reader: "_PartitionReader",
+        on_heartbeat: Callable[[], None] | None,
+    ):
+        self._on_heartbeat = on_heartbeat
+        super().__init__(name, start, reader.readings, reader.note_progress)
+
+    def next_batch(self) -> list[ReadBatch]:
+        """Return the next batch if one is ready."""
+        if self._on_heartbeat is not None:
+            self._on_heartbeat()
+        return super().next_batch()
 
 
 class _PartitionReader:
     """Reads one partition with a consumer of its own."""
 
-    def __init__(self, settings: KafkaSettings, partition: int, stop: threading.Event):
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        partition: int,
+        stop: threading.Event,
+        listeners: KafkaListeners,
+    ):
         self._settings = settings
         self._partition = partition
         self._stop = stop
+        self._on_read = listeners.on_read(partition) if listeners.on_read else None
+        self._on_bytes = listeners.on_bytes
+        self._idle_told_at = 0.0
         self._snapshot = self._committed = KafkaPosition()
         self._consumer = Consumer(
             {
@@ -124,12 +186,11 @@ class _PartitionReader:
                 if messages is None:
                     return
                 if messages:
+                    records = _records(messages)
                     batch, watermark = read_batch(
-                        _records(messages),
-                        self._door,
-                        watermark,
-                        self._settings.lateness_microseconds,
+                        records, self._door, watermark, self._settings.lateness_microseconds
                     )
+                    self._tell(records, batch)
                     yield Reading(batch, KafkaPosition(_offset(messages[-1]) + 1, watermark))
         finally:
             self._consumer.close()
@@ -166,14 +227,40 @@ class _PartitionReader:
                 idle_from = now
             if len(gathered) >= settings.batch_records_max:
                 return gathered
-            if gathered and now - begun >= GATHER_SECONDS:
+            if gathered and now - begun >= settings.gather_seconds:
                 return gathered
             if not gathered:
                 begun = now
                 if settings.idle_seconds is not None and now - idle_from >= settings.idle_seconds:
                     return None
                 self._commit()
+                self._tell_idle(now)
         return gathered
+
+    def _tell(self, records: pa.Table, batch: ReadBatch) -> None:
+        """Tell what was read, how much waits, and how long ago the last record was received."""
+        if self._on_bytes is not None:
+            environment = self._settings.environment_id
+            self._on_bytes(bytes_by_environment(records, batch, environment))
+        if self._on_read is None:
+            return
+        size = pc.sum(pc.binary_length(records["value"])).as_py() or 0
+        received = records["received_at"][-1].as_py()
+        behind = 0.0 if received is None else (datetime.now(UTC) - received).total_seconds()
+        waiting = self._waiting(records["offset"][-1].as_py() + 1)
+        self._on_read(records.num_rows, size, waiting, max(0.0, behind))
+
+    def _tell_idle(self, now: float) -> None:
+        """Tell now and then that nothing came and so nothing waits."""
+        if self._on_read is not None and now - self._idle_told_at >= IDLE_TELL_SECONDS:
+            self._idle_told_at = now
+            self._on_read(0, 0, 0, 0.0)
+
+    def _waiting(self, next_offset: int) -> int:
+        """Return how many records lie behind an offset, as far as the client knows without asking."""
+        place = TopicPartition(self._settings.topic, self._partition)
+        known: tuple[int, int] | None = self._consumer.get_watermark_offsets(place, cached=True)
+        return 0 if known is None else max(0, known[1] - next_offset)
 
     def _fill_ids(self, records: pa.Table) -> pa.Array:
         """Return ids made of topic, partition and offset (metering.md 2.3)."""

@@ -27,11 +27,13 @@ from flows.metering.batches import (
 )
 from flows.metering.identifying import IdentifyLogic, IdentifySnapshot
 from flows.metering.merging import MergeLogic, MergeSettings, MergeSnapshot, ShardPast
+from flows.metering.observed import ObservedMerge, observed_source
+from flows.metering.observing import FlowObserver, ObservedPartials, receipts_by_shard
 from flows.metering.sharding import by_customer, by_identity, customer_shards, shard_key
 from flows.stores.clickhouse import Store
 from flows.stores.corrections import read_corrections
 from flows.stores.tables import SKIPS, FlushKind
-from operators.matching import match
+from operators.matching import Matched, match
 from operators.partials import Partials
 from schemas.meter import Meter
 from schemas.verdict import Verdict
@@ -86,13 +88,16 @@ def metering_flow(
     usage: Sink[CellChange],
     dead_letters: Sink[pa.Table],
     counts: Counts,
+    observer: FlowObserver | None = None,
 ) -> Dataflow:
-    """Wire the flow: records to raw events and cumulative usage.
+    """Wire the flow: records to raw events and cumulative usage; the observer is told what it does.
 
     Step ids are what recovery knows state by: they are never renamed.
     """
-    steps = _Steps(store, meters, settings, counts)
+    steps = _Steps(store, meters, settings, counts, observer)
     flow = Dataflow(FLOW)
+    if observer is not None:
+        source = observed_source(source, observer)
     batches = op.input("read", flow, source)
     rejected = op.filter_map("keep_rejected", batches, steps.rejected)
     op.output("store_dead_letters", rejected, dead_letters)
@@ -108,16 +113,24 @@ class _Steps:
     """The functions of the steps, with what they share: store, meters, settings and counts."""
 
     def __init__(
-        self, store: Store, meters: Sequence[Meter], settings: MeteringSettings, counts: Counts
+        self,
+        store: Store,
+        meters: Sequence[Meter],
+        settings: MeteringSettings,
+        counts: Counts,
+        observer: FlowObserver | None,
     ):
         self._store = store
         self._meters = meters
         self._by_id: Mapping[str, Meter] = {meter.id: meter for meter in meters}
         self._settings = settings
         self._counts = counts
+        self._observer = observer
 
     def rejected(self, batch: ReadBatch) -> pa.Table | None:
         """Return the malformed records of a batch if it has any."""
+        if self._observer is not None:
+            self._observer.batch_read(batch)
         if not batch.rejected.num_rows:
             return None
         self._counts.add({Verdict.REJECTED.value: batch.rejected.num_rows})
@@ -131,7 +144,7 @@ class _Steps:
 
     def identify(self, snapshot: IdentifySnapshot | None) -> IdentifyLogic:
         """Build a shard of identities anew or from a snapshot."""
-        return IdentifyLogic(self._index, self._store, snapshot)
+        return IdentifyLogic(self._index, self._store, snapshot, self._observer)
 
     def _index(self, shard: int, manifest: Manifest | None) -> IdentityIndex:
         """Open the index of a shard."""
@@ -145,8 +158,28 @@ class _Steps:
         self._count(batch, counts_of(matched))
         parts = by_customer(partials_of(matched.counted, self._by_id), self._settings.shards)
         corrected = self._corrected(batch)
-        for shard, part in enumerate(parts):
-            yield shard_key(shard), PartialBatch(shard, part, batch.frontier, corrected[shard])
+        contributions = [
+            PartialBatch(shard, part, batch.frontier, corrected[shard])
+            for shard, part in enumerate(parts)
+        ]
+        if self._observer is not None:
+            self._observer.judged(batch, matched.unmatched)
+            contributions = self._with_receipts(contributions, batch, matched)
+        for contribution in contributions:
+            yield shard_key(contribution.shard), contribution
+
+    def _with_receipts(
+        self, contributions: Sequence[PartialBatch], batch: IdentifiedBatch, matched: Matched
+    ) -> list[PartialBatch]:
+        """Return contributions that know when the events that count were received."""
+        counting = pc.invert(matched.unmatched)
+        if matched.skipped.num_rows:
+            counting = pc.is_in(batch.accepted["event_id"], matched.counted["event_id"])
+        receipts = receipts_by_shard(batch.accepted, counting, self._settings.shards)
+        return [
+            ObservedPartials(each.shard, each.partials, each.frontier, each.corrected, received)
+            for each, received in zip(contributions, receipts, strict=True)
+        ]
 
     def merge(self, snapshot: MergeSnapshot | None) -> MergeLogic:
         """Build a shard of cells anew or from a snapshot."""
@@ -155,12 +188,25 @@ class _Steps:
             self._settings.cells_in_memory_max // self._settings.shards,
             {meter.id: meter.generation for meter in self._meters},
         )
-        return MergeLogic(settings, self._past, self._rebuilt, snapshot)
+        if self._observer is None:
+            return MergeLogic(settings, self._past, self._rebuilt, snapshot)
+        return ObservedMerge(
+            settings,
+            self._past,
+            self._rebuilt,
+            snapshot,
+            observer=self._observer,
+            folder_of=self._folder,
+        )
+
+    def _folder(self, shard: int) -> Path:
+        """Return where a shard of cells has its segments."""
+        return self._settings.folder / "cells" / shard_key(shard)
 
     def _past(self, shard: int) -> ShardPast:
         """Return what the store knows of a shard of cells."""
         intent = self._store.last_flush(FLOW, shard, FlushKind.INTENT)
-        folder = self._settings.folder / "cells" / shard_key(shard)
+        folder = self._folder(shard)
         published = {} if intent is None else intent.frontier
         return ShardPast(
             folder, published, read_corrections(self._store), self._store.raw_until_microseconds
@@ -168,6 +214,12 @@ class _Steps:
 
     def _rebuilt(self, cells: Mapping[str, pa.Table], frontier: Frontier) -> dict[str, Partials]:
         """Return cells as raw events at or below a frontier make them."""
+        if self._observer is not None:
+            windows: Counter[str] = Counter()
+            for table in cells.values():
+                for each in pc.value_counts(table["meter_id"].combine_chunks()).to_pylist():
+                    windows[self._by_id[each["values"]].environment_id] += each["counts"]
+            self._observer.rebuilt(windows)
         return rebuilt(self._store, self._meters, cells, frontier, self._settings.shards)
 
     def _corrected(self, batch: IdentifiedBatch) -> list[frozenset[CellKey]]:

@@ -11,6 +11,7 @@ without it (ENGINE trap 3). So is a copy that a run which crashed had accepted, 
 partitions in another order, when it is not the first in this run.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,12 +21,15 @@ import pyarrow.compute as pc
 from bytewax.operators import StatefulBatchLogic
 
 from flows.identity.index import IdentityIndex, Manifest, packed_positions, unpacked_positions
+from flows.identity.segments import BYTES_PER_ID
 from flows.metering.batches import Frontier, IdentifiedBatch, ShardedCopies
+from flows.metering.observing import FlowObserver, IdentitySize, Looked
 from flows.metering.verdicts import same_content, verdict_rows
 from flows.stores.clickhouse import Store
 from flows.stores.first_copies import copies_at, place_of, positions_of, stored_copies
 from flows.stores.tables import STORED_EVENTS, VERDICTS, WITHDRAWN
 from operators.digests import halves
+from schemas.errors import StoreError
 from schemas.event import EVENTS, INSTANT
 from schemas.verdict import Verdict
 
@@ -70,8 +74,10 @@ class IdentifyLogic(StatefulBatchLogic[ShardedCopies, IdentifiedBatch, IdentifyS
         open_index: Callable[[int, Manifest | None], IdentityIndex],
         store: Store,
         snapshot: IdentifySnapshot | None,
+        observer: FlowObserver | None = None,
     ):
         self._open_index = open_index
+        self._observer = observer
         self._store = store
         self._shard = -1
         self._index: IdentityIndex | None = None
@@ -87,6 +93,16 @@ class IdentifyLogic(StatefulBatchLogic[ShardedCopies, IdentifiedBatch, IdentifyS
 
     def on_batch(self, values: Sequence[ShardedCopies]) -> tuple[Iterable[IdentifiedBatch], bool]:
         """Tell the copies apart, store the first ones, and pass them on."""
+        try:
+            return [self._identified(values)], self.RETAIN
+        except StoreError:
+            if self._observer is not None:
+                self._observer.store_failed()
+            raise
+
+    def _identified(self, values: Sequence[ShardedCopies]) -> IdentifiedBatch:
+        """Tell the copies apart and store the first ones."""
+        begun = time.monotonic()
         if self._index is None:
             self._shard = values[0].shard
             self._index = self._open_index(self._shard, None)
@@ -111,14 +127,22 @@ class IdentifyLogic(StatefulBatchLogic[ShardedCopies, IdentifiedBatch, IdentifyS
         self._store.insert_verdicts(verdicts)
         frontier = _frontier(copies, self._shard)
         batch = IdentifiedBatch(self._shard, accepted, verdicts, displaced, taken_over, frontier)
-        return [batch], self.RETAIN
+        if self._observer is not None:
+            new = int(np.count_nonzero(own))
+            looked = Looked(new, own.size - new, time.monotonic() - begun)
+            self._observer.identified(looked)
+        return batch
 
     def snapshot(self) -> IdentifySnapshot:
         """Make the ids durable, then name the files they are in."""
         assert self._index is not None
-        return IdentifySnapshot(
-            self._shard, self._index.seal(), dict(self._taken_over), dict(self._received)
-        )
+        manifest = self._index.seal()
+        if self._observer is not None:
+            ids = sum(rows for _, rows in manifest.segments)
+            memory = self._index.resident_bytes
+            size = IdentitySize(self._shard, ids, ids * BYTES_PER_ID, memory)
+            self._observer.identities_sealed(size)
+        return IdentifySnapshot(self._shard, manifest, dict(self._taken_over), dict(self._received))
 
     def _with_rising_receipts(self, copies: pa.Table) -> pa.Table:
         """Return copies with receipt times that never fall within a partition.

@@ -1,8 +1,6 @@
 """`tally run metering`: the dataflow on a topic of Kafka, until it is told to stop."""
 
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,12 +13,16 @@ from flows.connectors.dead_letter_sink import DeadLetterSink
 from flows.connectors.kafka_source import KafkaSettings, KafkaSource
 from flows.connectors.topics import Topics
 from flows.connectors.usage_sink import UsageSink
+from flows.metering.backfilling import build_missing
 from flows.metering.cluster import run_processes
-from flows.metering.flow import Counts, MeteringSettings, metering_flow
+from flows.metering.flow import FLOW, Counts, MeteringSettings, metering_flow
 from flows.metering.layout import prepare
+from flows.metering.registry import registered
 from flows.settings import Settings
-from flows.stores.clickhouse import open_store
+from flows.stopping import stop_on_signals
+from flows.stores.clickhouse import Store, open_store
 from schemas.errors import ValidationFailed
+from schemas.meter import Meter
 
 
 def run_metering(
@@ -42,12 +44,15 @@ def run_metering(
             "several processes need one ClickHouse server for all: set TALLY_CLICKHOUSE_URL, "
             "because the embedded engine holds its folder for one process"
         )
-    if processes > 1:
-        run_processes(processes)
-        return
     meters = load_catalog(catalog).meters
     data = Path(settings.data)
-    stop = _stop_on_signals()
+    if processes > 1:
+        prepare(data, settings.shards)
+        with _store(settings) as store:
+            _registered(store, settings, meters)
+        run_processes(processes)
+        return
+    stop = stop_on_signals()
     state, recovery = prepare(data, settings.shards)
     counts = Counts()
     topics = Topics(
@@ -56,8 +61,12 @@ def run_metering(
         settings.topic_dead_letters,
         settings.topic_events,
     )
-    location = settings.clickhouse_url or str(data / "store")
-    with open_store(location, settings.clickhouse_database) as store:
+    with _store(settings) as store:
+        if process is None:
+            meters = _registered(store, settings, meters)
+        else:
+            # Whoever started the processes has registered the meters, or one of them does it first.
+            meters = registered(store, meters, flow=FLOW, shards=settings.shards)
         flow = metering_flow(
             KafkaSource(_kafka(settings, until_idle_seconds), stop),
             store,
@@ -80,6 +89,19 @@ def run_metering(
     sys.stderr.write(f"metering stopped: {totals or 'nothing came'}\n")
 
 
+def _store(settings: Settings) -> Store:
+    """Open the store that the settings name."""
+    location = settings.clickhouse_url or str(Path(settings.data) / "store")
+    return open_store(location, settings.clickhouse_database)
+
+
+def _registered(store: Store, settings: Settings, meters: Sequence[Meter]) -> Sequence[Meter]:
+    """Register the meters of a run, and build the rows of those that are new."""
+    mine = registered(store, meters, flow=FLOW, shards=settings.shards)
+    build_missing(store, mine)
+    return mine
+
+
 def _kafka(settings: Settings, until_idle_seconds: float | None) -> KafkaSettings:
     """Return what the source needs of the settings."""
     return KafkaSettings(
@@ -93,11 +115,3 @@ def _kafka(settings: Settings, until_idle_seconds: float | None) -> KafkaSetting
         settings.lateness_seconds * 1_000_000,
         until_idle_seconds,
     )
-
-
-def _stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set: the flow ends in good order."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop

@@ -102,3 +102,17 @@ def _by_scope(meters: Sequence[Meter]) -> dict[Scope, list[Meter]]:
     for meter in meters:
         found.setdefault(Scope(meter.tenant_id, meter.environment_id), []).append(meter)
     return found
+
+
+def with_generations(store: Store, meters: Sequence[Meter]) -> list[Meter]:
+    """Return meters with the generation that is metered by the same rule; 0 where there is none.
+
+    For those who read beside a flow that somebody else runs, perhaps by another catalog.
+    """
+    known, rules = registered_meters(store), definitions(store)
+    chosen = []
+    for meter in meters:
+        found = known.get((Scope(meter.tenant_id, meter.environment_id), meter.id))
+        same = found is not None and _goes_on(found, definition(meter), rules)
+        chosen.append(replace(meter, generation=found.generation if found and same else 0))
+    return chosen

@@ -6,37 +6,42 @@ then the flush marker, so that a reader takes raw rows up to the marker only.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 import pyarrow as pa
 
+from flows.stores.choosing import (
+    IN_SCOPE,
+    NOT_WITHDRAWN,
+    WITHDRAWN_POSITIONS,
+    Chosen,
+    conditions,
+    listed,
+    scope_parameters,
+)
 from flows.stores.engine import Engine, among, connect, select
 from flows.stores.migrations import migrate
 from flows.stores.tables import CELLS, FLUSHES, GENERATIONS, STORED_EVENTS, TABLES, Flush, FlushKind
 from schemas.event import INSTANT
 from schemas.scope import Scope
 
-# What a scoped read compares first.
-IN_SCOPE = "tenant_id = {tenant:String} AND environment_id = {environment:String}"
-# Copies that a lower position displaced are no events any more.
-WITHDRAWN_POSITIONS = "SELECT log_partition, log_offset FROM withdrawn"
-NOT_WITHDRAWN = f"(log_partition, log_offset) NOT IN ({WITHDRAWN_POSITIONS})"
+# Others know the words of a scoped read by this module.
+__all__ = [
+    "IN_CELLS",
+    "IN_SCOPE",
+    "NOT_WITHDRAWN",
+    "WITHDRAWN_POSITIONS",
+    "Chosen",
+    "Store",
+    "open_store",
+]
+
 IN_CELLS = (
     "(tenant_id, environment_id, event_name, external_customer_id, toStartOfMinute(timestamp)) IN "
 )
 LOG_ORDER = "log_partition, log_offset"
 CELL_ORDER = "meter_id, external_customer_id, window_start, `group`"
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Which rows a read wants: no customers and no bound mean all; the period is [start, end)."""
-
-    start: datetime | None = None
-    end: datetime | None = None
-    customers: Sequence[str] | None = None
 
 
 def open_store(location: str, database: str = "tally") -> "Store":
@@ -171,20 +176,20 @@ class Store:
 
         out: STORED_EVENTS, each event once, in the order of the log
         """
-        conditions, parameters = _conditions("timestamp", Chosen(start, end, customers))
-        named = f"event_name IN {_listed(event_names)}"
+        found, parameters = conditions("timestamp", Chosen(start, end, customers))
+        named = f"event_name IN {listed(event_names)}"
         return self.engine.read(
             select(
                 STORED_EVENTS,
                 "events FINAL",
                 IN_SCOPE,
                 named,
-                *conditions,
+                *found,
                 NOT_WITHDRAWN,
                 order=LOG_ORDER,
             ),
             STORED_EVENTS,
-            _scope(scope) | parameters,
+            scope_parameters(scope) | parameters,
         )
 
     def read_events_of_cells(self, cells: pa.Table) -> pa.Table:
@@ -231,7 +236,7 @@ class Store:
         """
         schema = TABLES[table]
         condition = [IN_SCOPE] if scope else []
-        parameters = _scope(scope) if scope else None
+        parameters = scope_parameters(scope) if scope else None
         return self.engine.read(select(schema, f"{table} FINAL", *condition), schema, parameters)
 
     def record_flush(self, *flushes: Flush) -> None:
@@ -260,7 +265,9 @@ class Store:
     def live_generations(self, scope: Scope) -> dict[str, int]:
         """Return the live generation of each meter that has been re-metered; others are at 1."""
         rows = self.engine.read(
-            select(GENERATIONS, "meter_generations FINAL", IN_SCOPE), GENERATIONS, _scope(scope)
+            select(GENERATIONS, "meter_generations FINAL", IN_SCOPE),
+            GENERATIONS,
+            scope_parameters(scope),
         )
         return {row["meter_id"]: row["generation"] for row in rows.to_pylist()}
 
@@ -275,11 +282,11 @@ class Store:
         generations = pa.array([live.get(meter, 1) for meter in meter_ids], pa.int32())
         meters = pa.table({"m": pa.array(meter_ids, pa.string()), "g": generations})
         wanted = f"(meter_id, generation) IN {among(meters, 'm String, g Int32', 'm, g')}"
-        conditions, parameters = _conditions("window_start", chosen)
+        found, parameters = conditions("window_start", chosen)
         return self.engine.read(
-            select(schema, f"{table} FINAL", IN_SCOPE, wanted, *conditions, order=CELL_ORDER),
+            select(schema, f"{table} FINAL", IN_SCOPE, wanted, *found, order=CELL_ORDER),
             schema,
-            _scope(scope) | parameters,
+            scope_parameters(scope) | parameters,
         )
 
 
@@ -291,33 +298,6 @@ def _without_empty_columns(rows: pa.Table) -> Iterator[pa.Table]:
         parts.setdefault(tuple(filled), []).append(batch)
     for names, batches in parts.items():
         yield pa.Table.from_batches(batches).select(names)
-
-
-def _scope(scope: Scope) -> dict[str, object]:
-    """Return the parameters of IN_SCOPE."""
-    return {"tenant": scope.tenant_id, "environment": scope.environment_id}
-
-
-def _conditions(column: str, chosen: Chosen) -> tuple[list[str], dict[str, object]]:
-    """Return the conditions that choose rows by an instant and by customer, and their parameters.
-
-    Bounds travel as microseconds, since the client would send an aware datetime in seconds.
-    """
-    conditions: list[str] = []
-    parameters: dict[str, object] = {}
-    for name, sign, at in (("start", ">=", chosen.start), ("end", "<", chosen.end)):
-        if at is not None:
-            instant = f"fromUnixTimestamp64Micro({{{name}:Int64}}, 'UTC')"
-            conditions.append(f"{column} {sign} {instant}")
-            parameters[name] = pa.scalar(at, INSTANT).cast(pa.int64()).as_py()
-    if chosen.customers is not None:
-        conditions.append(f"external_customer_id IN {_listed(chosen.customers)}")
-    return conditions, parameters
-
-
-def _listed(texts: Sequence[str]) -> str:
-    """Return texts as the right side of IN, however many there are."""
-    return among(pa.table({"x": pa.array(texts, pa.string())}), "x String", "x")
 
 
 def _with_microseconds(cells: pa.Table) -> pa.Table:

@@ -17,3 +17,9 @@ def read_dead_letters(store: Store) -> pa.Table:
         "ORDER BY door, log_partition, log_offset",
         DEAD_LETTERS,
     )
+
+
+def insert_rejected(store: Store, door: str, rejected: pa.Table) -> None:
+    """Append malformed records that came in by a door (in: REJECTED)."""
+    doors = pa.repeat(pa.scalar(door), rejected.num_rows)
+    store.insert_dead_letters(rejected.append_column("door", doors).select(DEAD_LETTERS.names))

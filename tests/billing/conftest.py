@@ -1,13 +1,23 @@
-"""What the tests of billing share: usage that is a list of readings, and a plan to bill it by."""
+"""What the tests of billing share: listed usage, a plan to bill it by, and a PostgreSQL server."""
 
-from collections.abc import Callable, Sequence
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
+from pathlib import Path
 
+import psycopg
 import pytest
 
 from billing.ports import UsageBucket, UsageQuantity
+from billing.stores.database import Database, open_database
 from schemas.ids import CustomerId, EntitlementId, FeatureId, PlanId, SubscriptionId
 from schemas.meter import Aggregation, AggregationType, Meter
 from schemas.period import Interval
@@ -122,3 +132,76 @@ def acme() -> Subscription:
         datetime(2026, 1, 1, tzinfo=UTC),
         lookup_key="acme/pro",
     )
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Start Debian's PostgreSQL on a free port of this machine; give its URL without a database.
+
+    It refuses to run as root, so root starts it as the user that the package made.
+    """
+    newest = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    # Not a folder of pytest, which only its own user may enter.
+    folder = Path(tempfile.mkdtemp(prefix="tally-postgres-"))
+    if as_user:
+        shutil.chown(folder, "postgres")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def run(program: str, *arguments: str) -> None:
+        command = [*as_user, str(newest / program), "-D", str(folder / "data"), *arguments]
+        # The server outlives the command: a pipe would stay open, so its words go to a file.
+        with (folder / "output").open("a+") as output:
+            done = subprocess.run(
+                command, check=False, cwd=folder, stdout=output, stderr=output, timeout=100
+            )
+            output.seek(0)
+            assert done.returncode == 0, output.read()
+
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+    try:
+        run("initdb", "-U", "tally", "-A", "trust", "-E", "UTF8", "--no-sync")
+        run("pg_ctl", "-w", "-t", "60", "-o", options, "start")
+        try:
+            yield f"postgresql://tally@127.0.0.1:{port}"
+        finally:
+            run("pg_ctl", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def empty_database(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[str], str]]:
+    """Return a maker of empty databases, "sqlite" or "postgres", that gives their URLs."""
+    with ExitStack() as stack:
+
+        def make(kind: str) -> str:
+            if kind == "sqlite":
+                return f"sqlite:///{tmp_path / 'folder' / 'tally.db'}"
+            server: str = request.getfixturevalue("postgres")
+            name = f"t{uuid.uuid4().hex}"
+            administrator = psycopg.connect(f"{server}/postgres", autocommit=True)
+            stack.enter_context(administrator)
+            administrator.execute(f"CREATE DATABASE {name}".encode())
+            stack.callback(administrator.execute, f"DROP DATABASE {name} WITH (FORCE)".encode())
+            return f"{server}/{name}"
+
+        yield make
+
+
+@pytest.fixture
+def open_at(empty_database: object) -> Iterator[Callable[[str], Database]]:
+    """Return an opener of databases; what it opened is closed before they are dropped."""
+    del empty_database
+    with ExitStack() as stack:
+
+        def open_one(url: str) -> Database:
+            database = open_database(url)
+            stack.callback(database.close)
+            return database
+
+        yield open_one

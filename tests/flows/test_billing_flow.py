@@ -103,6 +103,10 @@ class Metered:
         del interval
         return self.pairs.filter(pc.equal(self.pairs["meter_id"], meter.id))
 
+    def cut(self, meter: Meter, interval: Interval, customers: Sequence[str]) -> pa.Table:
+        del customers
+        return self.edges(meter, interval)
+
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
@@ -173,8 +177,8 @@ def flow_of(
     return billing_flow(
         UsageSource(batches),
         accounts(catalog),
-        ChargeSettings(AS_OF, day_ends(metered)),
-        edges=metered.edges,
+        ChargeSettings(lambda: AS_OF, day_ends(metered)),
+        edges=metered.cut,
         bills=BillsSink(bills),
         shards=shards,
     )
@@ -261,9 +265,9 @@ def test_a_customers_bill_does_not_depend_on_who_else_is_billed(
 def logic(catalog: Catalog, metered: Metered, snapshot: bytes | None = None) -> ChargeLogic:
     """A shard of all customers, flushed whenever it is asked to be."""
     return ChargeLogic(
-        ChargeSettings(AS_OF, day_ends(metered), flush_every=timedelta(0)),
+        ChargeSettings(lambda: AS_OF, day_ends(metered), flush_every=timedelta(0)),
         lambda _: accounts(catalog),
-        metered.edges,
+        metered.cut,
         None if snapshot is None else pickle.loads(snapshot),  # noqa: S301 - our own bytes.
     )
 
@@ -395,8 +399,9 @@ def test_a_corrected_row_stands_above_any_number_of_events(catalog: Catalog) -> 
     usage = CumulativeUsage()
     for row in (corrected, more, plain):
         usage.add([UsageBatch(pa.Table.from_pylist([row], USAGE), NOTHING.members)])
-    assert usage.settle() == {"acme"}
-    assert usage.usage(meter).table["sum"].to_pylist() == [Decimal(3)]
+    assert [each.external_customer_id for each in usage.settle()] == ["acme"]
+    day = Interval(FIRST - timedelta(days=1), FIRST + timedelta(days=1))
+    assert usage.usage(meter, "acme", day).table["sum"].to_pylist() == [Decimal(3)]
 
 
 def planned(customer: str, key: str, *amounts: int) -> WalletOpening:
@@ -419,8 +424,8 @@ def refused(openings: Sequence[WalletOpening], shards: int) -> AlreadyExists:
     flow = billing_flow(
         UsageSource(list),
         accounts_of([], openings),
-        ChargeSettings(AS_OF),
-        edges=lambda meter, interval: PAIRS.empty_table(),
+        ChargeSettings(lambda: AS_OF),
+        edges=lambda meter, interval, customers: PAIRS.empty_table(),
         bills=BillsSink(bills),
         shards=shards,
     )

@@ -1,4 +1,4 @@
-"""Bulk requests: all or nothing, or the valid part on demand."""
+"""Requests of every form are taken apart; bulk requests are all or nothing, or the valid part."""
 
 import json
 
@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.exact import decode_body
-from operators.intake import BulkError, validate_bulk
+from operators.intake import BulkError, events_of, place_of_fault, validate_bulk
+from schemas.intake import EventForm
 from schemas.verdict import Rejection
 
 GOOD = b'{"event_name": "a", "external_customer_id": "c", "properties": {"n": 0.10}}'
@@ -99,3 +100,60 @@ def test_any_bytes_get_a_verdict(noise: bytes, place: int) -> None:
     ):
         verdict = validate_bulk(request_body, partial=True)
         assert (verdict.error is None) == bool(verdict.appended or verdict.rejected)
+
+
+def opened(request_body: bytes, form: EventForm, *, single: bool = False) -> object:
+    return events_of(request_body, form, single=single, events_max=3)
+
+
+@pytest.mark.parametrize(
+    ("form", "request_body", "single", "bulk"),
+    [
+        (EventForm.JSON, GOOD, [GOOD], BulkError.EVENTS_REQUIRED),
+        (EventForm.JSON, body(b"1", b"2"), [body(b"1", b"2")], [b"1", b"2"]),
+        (EventForm.JSON, b"[1]", [b"[1]"], BulkError.EVENTS_REQUIRED),
+        (EventForm.JSON, b"nonsense", BulkError.INVALID_JSON, BulkError.INVALID_JSON),
+        (EventForm.JSON, body(*[b"1"] * 4), [body(*[b"1"] * 4)], BulkError.TOO_MANY_EVENTS),
+        (EventForm.NDJSON, b"", BulkError.ONE_EVENT_REQUIRED, BulkError.EVENTS_REQUIRED),
+        (EventForm.NDJSON, b" \n\r\n\t", BulkError.ONE_EVENT_REQUIRED, BulkError.EVENTS_REQUIRED),
+        (EventForm.NDJSON, b"\n\n{}\r\n\n", [b"{}"], [b"{}"]),
+        (EventForm.NDJSON, b"{}\n \n[1\n", BulkError.ONE_EVENT_REQUIRED, [b"{}", b"[1"]),
+        (
+            EventForm.NDJSON,
+            b"1\n2\n3\n4",
+            BulkError.ONE_EVENT_REQUIRED,
+            BulkError.TOO_MANY_EVENTS,
+        ),
+        (EventForm.CLOUD_EVENT, b"{}", [b"{}"], [b"{}"]),
+        (EventForm.CLOUD_EVENT, b"{", BulkError.INVALID_JSON, BulkError.INVALID_JSON),
+        (EventForm.CLOUD_EVENTS, b"[{}, 5]", BulkError.BATCH_NOT_TAKEN, [b"{}", b"5"]),
+        (EventForm.CLOUD_EVENTS, b"[]", BulkError.BATCH_NOT_TAKEN, BulkError.EVENTS_REQUIRED),
+        (EventForm.CLOUD_EVENTS, b"{}", BulkError.BATCH_NOT_TAKEN, BulkError.EVENTS_REQUIRED),
+        (EventForm.CLOUD_EVENTS, b"[", BulkError.BATCH_NOT_TAKEN, BulkError.INVALID_JSON),
+    ],
+)
+def test_each_form_is_taken_apart_by_its_own_rule(
+    form: EventForm, request_body: bytes, single: object, bulk: object
+) -> None:
+    assert opened(request_body, form, single=True) == single
+    assert opened(request_body, form) == bulk
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_list_with_many_commas_is_measured_by_its_elements(count: int) -> None:
+    commas = b'{"a": "],[,", "b": [' + b",".join([b"1"] * 400) + b'], "c": {"d": 1, "e": "\\","}}'
+    found = opened(body(*[commas] * count), EventForm.JSON)
+    assert found == ([commas] * count if count <= 3 else BulkError.TOO_MANY_EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("broken", "place"),
+    [
+        (b'{"events": [}', "near byte 12"),
+        (b"{} {}", "near byte 4"),
+        (b'{"events": [', "at its end"),
+        (b"[" * 100_000, "below its first levels"),
+    ],
+)
+def test_a_broken_body_is_told_where_it_breaks(broken: bytes, place: str) -> None:
+    assert place_of_fault(broken) == place

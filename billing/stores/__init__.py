@@ -1,0 +1,1 @@
+"""The SQL store: typed models, migrations and stores, one code path for SQLite and PostgreSQL."""

@@ -1,0 +1,67 @@
+"""Column types that give the same values in SQLite and PostgreSQL."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect, String, Text
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from schemas.access import Role
+
+# Of fixed width, so that SQLite's order of texts is the order of the instants.
+SQLITE_INSTANT_CHARACTERS = 27
+
+
+class Instant(TypeDecorator[datetime]):
+    """An instant to the microsecond: aware UTC in and out, in both databases.
+
+    PostgreSQL keeps a timestamptz; SQLite, which has no such type, RFC 3339 text of fixed width.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type that a database has for an instant."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(SQLITE_INSTANT_CHARACTERS))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Return what is stored; an instant without a zone is a bug of its caller."""
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "an instant needs a zone"
+        at = value.astimezone(UTC)
+        # isoformat keeps the zeros before a year below 1000, which strftime drops.
+        return (
+            at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+            if dialect.name == "sqlite"
+            else at
+        )
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Return the instant that was stored."""
+        if value is None:
+            return None
+        if dialect.name == "sqlite":
+            return datetime.fromisoformat(value).astimezone(UTC)
+        stored: datetime = value
+        return stored.astimezone(UTC)
+
+
+class Roles(TypeDecorator[tuple[Role, ...]]):
+    """The roles of a key, in one text; they are fixed when the key is made and read as a whole."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[Role, ...] | None, dialect: Dialect) -> str | None:
+        """Return the roles as one text."""
+        del dialect
+        return None if value is None else " ".join(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> tuple[Role, ...] | None:
+        """Return the roles that were stored."""
+        del dialect
+        return None if value is None else tuple(Role(name) for name in str(value).split())

@@ -1,0 +1,277 @@
+"""The embedded instance: everything in one process, on one folder (`tally dev`).
+
+Intake appends to the embedded log; the metering dataflow reads it on one thread, the billing dataflow
+follows on another, and requests are answered from the same store.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from billing.access import Authenticator
+from billing.accounts import Account, accounts_of
+from billing.api.services import Services
+from billing.stores.database import Database, at_head
+from billing.stores.keys import SqlKeys
+from flows.access import configured_keys, new_key
+from flows.billing.feed import UsageFeed
+from flows.billing.live import run_billing_live
+from flows.billing.live_bills import LiveBills, LiveHooks
+from flows.catalog import Catalog
+from flows.connectors.event_door import LogDoor
+from flows.connectors.usage_answers import StoredAnswers
+from flows.log.embedded import EmbeddedLog, open_log
+from flows.metering.flow import FLOW
+from flows.metering.registry import registered
+from flows.serving.catalog import FileCatalog
+from flows.serving.embedded_metering import (
+    RETENTION_EVERY_SECONDS,
+    retain_log,
+    run_embedded_metering,
+)
+from flows.serving.folder_lock import FolderLock
+from flows.serving.supervision import Supervised, checked
+from flows.settings import Settings
+from flows.sql_store import open_sql
+from flows.stores.clickhouse import Store, open_store
+from flows.stores.dead_letters import insert_rejected
+from schemas.access import Role
+from schemas.alert import Alert
+from schemas.errors import Refused, StoreError, TallyError
+from schemas.health import Check
+from schemas.meter import Meter
+from schemas.scope import Scope
+
+STOP_SECONDS_MAX = 60.0
+LOG_FILE = "events.log"
+STORE_FOLDER = "store"
+
+
+def now() -> datetime:
+    """Return the instant that it is."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Opened:
+    """What an instance holds open; closed in the opposite order."""
+
+    log: EmbeddedLog
+    store: Store
+    reads: Store
+    billing_reads: Store
+    database: Database
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for each in (self.database, self.billing_reads, self.reads, self.store, self.log):
+            each.close()
+
+
+class EmbeddedInstance:
+    """An instance on a folder, from `start` to `stop`.
+
+    `configured` is the key of TALLY_API_KEY; without one, and in a store that has no key yet, one is
+    made and is `made_key` then. Raises InvalidOperation where another process holds the folder, and
+    StoreError.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog, configured: str | None):
+        self.settings = settings
+        self.made_key: str | None = None
+        self._log = structlog.get_logger("tally")
+        self._scope = Scope(settings.tenant, settings.environment)
+        self._catalog = catalog
+        self._lock = FolderLock(Path(settings.data))
+        try:
+            self._opened = self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+        for damage in self._opened.log.damage:
+            self._log.error("log damaged", damage=damage)
+        self._configured = configured_keys(configured, self._scope, now())
+        if not self._configured:
+            self._make_first_key()
+        self.meters = registered(
+            self._opened.store, catalog.meters, flow=FLOW, shards=settings.shards
+        )
+        self._accounts = metered_accounts(catalog, self.meters)
+        names = {account.external_id for account in self._accounts}
+        self._feed = UsageFeed(self._scope, names)
+        self._metering = Supervised("metering", self._meter, self._failed)
+        self._billing = Supervised("billing", self._bill, self._failed)
+        self.bills = LiveBills(
+            LiveHooks(
+                on_alert=self._alerted,
+                on_refused=self._refused,
+                on_heartbeat=self._billing.beat,
+            )
+        )
+        self._retention = threading.Thread(target=self._retain, name="retention", daemon=True)
+
+    def start(self) -> None:
+        """Begin to meter and to bill."""
+        self._metering.start()
+        self._billing.start()
+        self._retention.start()
+
+    def stop(self) -> bool:
+        """End in good order: what was taken in is metered and a snapshot made. Tell whether it was."""
+        self._metering.ask_to_stop()
+        ended = self._metering.join(STOP_SECONDS_MAX)
+        self._billing.ask_to_stop()
+        ended = self._billing.join(STOP_SECONDS_MAX) and ended
+        if ended:
+            self._retention.join(STOP_SECONDS_MAX)
+            self._opened.close()
+        self._lock.release()
+        return ended
+
+    def services(self) -> Services:
+        """Return what the HTTP application works with."""
+        opened, settings = self._opened, self.settings
+        door = LogDoor(
+            opened.log,
+            partial(insert_rejected, opened.store, "http"),
+            clock=now,
+            events_max=settings.intake_events_max,
+            event_bytes_max=settings.event_bytes_max,
+        )
+        return Services(
+            door=door,
+            answers=StoredAnswers(opened.reads),
+            catalog=FileCatalog(self._catalog, lambda _: self.meters),
+            authenticate=Authenticator(
+                SqlKeys(opened.database), now, self._configured
+            ).authenticate,
+            clock=now,
+            readiness=self.readiness,
+            exposition=lambda: (b"", "text/plain"),
+            on_request=lambda *_: None,
+            log=self._log,
+            intake_partial=settings.intake_partial,
+        )
+
+    def readiness(self) -> Sequence[Check]:
+        """Return how each thing is that the instance needs."""
+        opened = self._opened
+        looks: dict[str, Callable[[], object]] = {
+            "sql": lambda: expect_at_head(opened.database),
+            "log": opened.log.check,
+            "clickhouse": lambda: opened.reads.engine.command("SELECT 1"),
+            "metering": self._metering.check,
+            "billing": self._billing.check,
+        }
+        return [checked(name, look) for name, look in looks.items()]
+
+    def _open(self) -> Opened:
+        """Open log and stores, all tables up to date."""
+        data = Path(self.settings.data)
+        location = str(data / STORE_FOLDER)
+        with ExitStack() as until_all_is_open:
+            log = open_log(data / LOG_FILE)
+            until_all_is_open.callback(log.close)
+            # One connection for each thread that writes or reads all the time.
+            stores = [
+                until_all_is_open.enter_context(
+                    open_store(location, self.settings.clickhouse_database)
+                )
+                for _ in range(3)
+            ]
+            opened = Opened(log, *stores, open_sql(self.settings, now()))
+            until_all_is_open.pop_all()
+            return opened
+
+    def _make_first_key(self) -> None:
+        """Make the first key of a new store."""
+        keys = SqlKeys(self._opened.database)
+        if not keys.keys(self._scope):
+            self.made_key, record = new_key(
+                name="first key",
+                roles=[Role.SUPER_ADMIN],
+                scope=self._scope,
+                created_by="tally dev",
+                at=now(),
+            )
+            keys.add_key(record)
+
+    def _meter(self, flow: Supervised) -> None:
+        """Run the metering dataflow until it is told to stop."""
+        run_embedded_metering(
+            self.settings,
+            self._opened.log,
+            self._opened.store,
+            self.meters,
+            flow.stopping,
+            beat=flow.beat,
+            publish=self._feed.publish,
+        )
+
+    def _bill(self, flow: Supervised) -> None:
+        """Run the billing dataflow until it is told to stop."""
+        run_billing_live(
+            self._opened.billing_reads,
+            self._scope,
+            self._accounts,
+            self._feed,
+            flow.stopping,
+            bills=self.bills,
+        )
+
+    def _retain(self) -> None:
+        """Keep the log within its bounds, as long as the instance lives."""
+        while not self._metering.stopping.wait(RETENTION_EVERY_SECONDS):
+            try:
+                removed = retain_log(self.settings, self._opened.log)
+            except TallyError as problem:
+                self._log.error("log not cut", problem=str(problem))
+                continue
+            if removed.records:
+                self._log.info("log cut", records=removed.records, bytes=removed.bytes)
+
+    def _failed(self, name: str, failure: BaseException, seconds: float) -> None:
+        """Tell that a flow failed and when it goes on."""
+        cause = failure
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        self._log.error("flow failed", flow=name, problem=str(cause), again_in_seconds=seconds)
+
+    def _alerted(self, customer: str, alert: Alert) -> None:
+        """Tell of an alert."""
+        self._log.info(
+            "alert", customer=customer, type=str(alert.alert_type), state=str(alert.status)
+        )
+
+    def _refused(self, customer: str, why: Refused) -> None:
+        """Tell why a customer is not billed."""
+        self._log.error("not billed", customer=customer, problem=str(why))
+
+
+def metered_accounts(catalog: Catalog, meters: Sequence[Meter]) -> Sequence[Account]:
+    """Return the accounts of a catalog, their lines with the generations that are metered."""
+    by_id = {meter.id: meter for meter in meters}
+    subscriptions = [
+        replace(
+            subscription,
+            lines=tuple(
+                replace(line, meter=by_id.get(line.meter.id, line.meter)) if line.meter else line
+                for line in subscription.lines
+            ),
+        )
+        for subscription in catalog.subscriptions
+    ]
+    names = {customer.id: customer.external_id for customer in catalog.customers}
+    return accounts_of(subscriptions, catalog.wallets, names)
+
+
+def expect_at_head(database: Database) -> None:
+    """Raise StoreError if the tables of the SQL store are not those of this program."""
+    if not at_head(database):
+        raise StoreError("the SQL store is not at the newest step: run `tally migrate`")

@@ -1,0 +1,88 @@
+"""The metering dataflow of one process: from the embedded log into the embedded store."""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+from bytewax.recovery import RecoveryConfig
+from bytewax.testing import run_main
+
+from flows.connectors.dead_letter_sink import DeadLetterSink
+from flows.connectors.usage_sink import UsageSink
+from flows.log.embedded import EmbeddedLog
+from flows.log.retention import Removed, committed_position, retain
+from flows.log.source import EmbeddedLogSource, LogSourceSettings
+from flows.metering.backfilling import build_missing
+from flows.metering.flow import Counts, MeteringSettings, metering_flow
+from flows.metering.layout import prepare
+from flows.settings import Settings
+from flows.stores.clickhouse import Store
+from schemas.meter import Meter
+
+# The door of records that the flow finds malformed in the log; those of HTTP are refused before it.
+DOOR = "log"
+RETENTION_EVERY_SECONDS = 60.0
+
+
+def run_embedded_metering(
+    settings: Settings,
+    log: EmbeddedLog,
+    store: Store,
+    meters: Sequence[Meter],
+    stop: threading.Event,
+    *,
+    beat: Callable[[], None],
+    publish: Callable[[pa.Table], None] | None = None,
+) -> Counts:
+    """Meter the log until `stop` is set; goes on where an earlier run on the same folder stopped.
+
+    `meters` are registered; those that are new are built from raw events first. Raises what a step of
+    the flow raised.
+    """
+    state, recovery = prepare(Path(settings.data), settings.shards)
+    build_missing(store, meters, lambda _: beat())
+    counts = Counts()
+    flow = metering_flow(
+        EmbeddedLogSource(log, source_settings(settings), stop, on_heartbeat=beat),
+        store,
+        meters,
+        MeteringSettings(
+            state, settings.shards, timedelta(milliseconds=settings.flush_milliseconds)
+        ),
+        usage=UsageSink(store, {meter.id: meter for meter in meters}, publish),
+        dead_letters=DeadLetterSink(store, DOOR),
+        counts=counts,
+    )
+    run_main(
+        flow,
+        epoch_interval=timedelta(milliseconds=settings.epoch_milliseconds),
+        recovery_config=RecoveryConfig(recovery),
+    )
+    return counts
+
+
+def source_settings(settings: Settings) -> LogSourceSettings:
+    """Return what the source of the embedded log needs of the settings."""
+    return LogSourceSettings(
+        settings.tenant,
+        settings.environment,
+        settings.batch_events_max,
+        settings.event_bytes_max,
+        settings.lateness_seconds * 1_000_000,
+        settings.gather_milliseconds / 1000,
+    )
+
+
+def retain_log(settings: Settings, log: EmbeddedLog) -> Removed:
+    """Remove what the log need not keep: too old or too much, and before where a restart resumes."""
+    _, recovery = prepare(Path(settings.data), settings.shards)
+    position = committed_position(recovery)
+    return retain(
+        log,
+        hours=settings.log_hours,
+        megabytes=settings.log_megabytes,
+        now=datetime.now(UTC),
+        stored_offset=0 if position is None else position.offset,
+    )

@@ -1,0 +1,115 @@
+"""One worker of `tally serve`: the API on Kafka, ClickHouse and SQL, with no state of its own.
+
+The server makes the application by `application`, in each process that it starts; what the command
+line said comes through the environment, as settings do.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeAlias
+
+import structlog
+
+from billing.access import Authenticator
+from billing.api.app import build_app
+from billing.api.services import Services
+from billing.stores.keys import SqlKeys
+from flows.access import configured_keys
+from flows.connectors.event_door import LogDoor
+from flows.connectors.usage_answers import StoredAnswers
+from flows.log.kafka import KafkaLog
+from flows.logs import configure_logs
+from flows.metering.registry import with_generations
+from flows.serving.catalog import FileCatalog
+from flows.serving.defaults import catalog_of
+from flows.serving.embedded import expect_at_head
+from flows.serving.supervision import checked
+from flows.settings import Settings, resolve
+from flows.sql_store import open_sql
+from flows.stores.clickhouse import open_store
+from flows.stores.dead_letters import insert_rejected
+from schemas.errors import ValidationFailed
+from schemas.health import Check
+from schemas.scope import Scope
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+
+def application() -> "Worker":
+    """Return the application of one worker process, by the settings of its environment."""
+    return Worker(resolve(flags={}, environment=os.environ))
+
+
+class Worker:
+    """The application with what it holds open, which is closed when the server says that it ends."""
+
+    def __init__(self, settings: Settings):
+        configure_logs(settings.log_level)
+        self._held = ExitStack()
+        self._app = build_app(self._services(settings))
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the life of the server itself."""
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._held.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _services(self, settings: Settings) -> Services:
+        """Open the log and the stores, and return what the application works with."""
+        if not settings.clickhouse_url:
+            raise ValidationFailed(
+                "`tally serve` needs a ClickHouse server: set TALLY_CLICKHOUSE_URL, or use `tally dev`"
+            )
+        held = self._held
+        log = KafkaLog(settings.kafka_brokers, settings.topic_events)
+        held.callback(log.close)
+        store = held.enter_context(
+            open_store(settings.clickhouse_url, settings.clickhouse_database)
+        )
+        database = open_sql(settings, now())
+        held.callback(database.close)
+        catalog, _ = catalog_of(settings)
+        scope = Scope(settings.tenant, settings.environment)
+        configured = configured_keys(os.environ.get("TALLY_API_KEY"), scope, now())
+
+        def readiness() -> Sequence[Check]:
+            looks: dict[str, Callable[[], object]] = {
+                "sql": lambda: expect_at_head(database),
+                "log": log.check,
+                "clickhouse": lambda: store.engine.command("SELECT 1"),
+            }
+            return [checked(name, look) for name, look in looks.items()]
+
+        return Services(
+            door=LogDoor(
+                log,
+                partial(insert_rejected, store, "http"),
+                clock=now,
+                events_max=settings.intake_events_max,
+                event_bytes_max=settings.event_bytes_max,
+            ),
+            answers=StoredAnswers(store),
+            catalog=FileCatalog(catalog, partial(with_generations, store)),
+            authenticate=Authenticator(SqlKeys(database), now, configured).authenticate,
+            clock=now,
+            readiness=readiness,
+            exposition=lambda: (b"", "text/plain"),
+            on_request=lambda *_: None,
+            log=structlog.get_logger("tally"),
+            intake_partial=settings.intake_partial,
+        )
+
+
+def now() -> datetime:
+    """Return the instant that it is."""
+    return datetime.now(UTC)
