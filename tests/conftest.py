@@ -45,11 +45,27 @@ def _git() -> str | None:
     return None if (ROOT / ".git").exists() else "this is no clone"
 
 
+def _postgres() -> str | None:
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        return "postgresql is not installed"
+    if os.geteuid() == 0 and shutil.which("runuser") is None:
+        return "runuser, to start postgresql as another user, is not installed"
+    return None
+
+
+def _prometheus() -> str | None:
+    if shutil.which("prometheus") or list((ROOT / ".cache" / "prometheus").glob("**/prometheus")):
+        return None
+    return None if shutil.which("apt-get") else "prometheus is not installed"
+
+
 COMPONENTS: dict[str, Callable[[], str | None]] = {
     "kafka": _kafka,
     "embedded": _embedded,
     "git": _git,
     "pip": _pip,
+    "postgres": _postgres,
+    "prometheus": _prometheus,
 }
 
 

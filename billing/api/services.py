@@ -33,11 +33,11 @@ def nobody(_: str) -> Principal | None:
 class Services:
     """Everything that the application works with; all of it may be called from several threads.
 
-    `authenticate` knows who has a key, None for nobody; it may wait for a store. `remembered` is asked
-    first: it answers at once from memory, None where it does not know. `exposition` gives the metrics with their
-    content type. `on_request` is told of every request: method, route template, status, seconds;
-    it is called on the event loop and must be quick. `intake_partial` takes the valid events of
-    every bulk request, also without `?partial=true`.
+    `authenticate` knows who has a key, None for nobody; it may wait for a store. `remembered` is
+    asked first: it answers at once from memory, None where it does not know. `exposition` gives the
+    metrics with their content type. `on_request` is told of every request: method, route template,
+    status, seconds; it is called on the event loop and must be quick. `intake_partial` takes the
+    valid events of every bulk request, also without `?partial=true`.
     """
 
     door: EventDoor

@@ -19,7 +19,10 @@ from flows.billing.feed import UsageFeed
 from flows.billing.flow import billing_flow
 from flows.billing.live_bills import LiveBills, LiveBillsSink
 from flows.billing.live_source import LiveUsageSource
-from flows.billing.stored import StoredUsage, UsageReads
+from flows.billing.stored import StoredUsage, UsageReads, meters_of
+from flows.stores.clickhouse import Store
+from flows.stores.registry import registered_meters
+from flows.stores.tables import MeterState
 from schemas.scope import Scope
 
 FLUSH_EVERY = timedelta(milliseconds=500)
@@ -31,6 +34,16 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def meters_built(store: Store, scope: Scope, accounts: Sequence[Account]) -> bool:
+    """Tell whether the store has all rows of the meters that accounts are billed by.
+
+    What nobody registered has them. Raises StoreError.
+    """
+    wanted = {meter.id for meter in meters_of(accounts)}
+    found = registered_meters(store, scope).values()
+    return not any(each.meter_id in wanted and each.state is MeterState.BUILDING for each in found)
+
+
 def run_billing_live(
     store: UsageReads,
     scope: Scope,
@@ -39,6 +52,7 @@ def run_billing_live(
     stop: threading.Event,
     *,
     bills: LiveBills,
+    built: Callable[[], bool] = lambda: True,
     clock: Callable[[], datetime] = now,
     flush_every: timedelta = FLUSH_EVERY,
     tick: timedelta = TICK,
@@ -46,14 +60,16 @@ def run_billing_live(
 ) -> None:
     """Bill the accounts on the calling thread until `stop` is set; readers look into `bills`.
 
-    `store` serves this thread alone. A customer is billed at most once a flush, whatever comes in;
-    one who is refused is told of and leaves the others alone. An event of the running minute counts
-    at once, and so does a later one of that minute. Raises RuntimeError from StoreError where the
-    store fails; the flow can then be run again with the same `feed` and `bills`.
+    `store` serves this thread alone. Rows that are made of raw events for a new meter are not
+    published, so nothing is read before `built` says that they are there (see `meters_built`).
+    A customer is billed at most once a flush, whatever comes in; one who is refused is told of and
+    leaves the others alone. The running minute counts whole, so that its events count at once.
+    Raises RuntimeError from StoreError where the store fails; the flow can then be run again with
+    the same `feed` and `bills`.
     """
     stored = StoredUsage(store, scope, accounts)
     flow = billing_flow(
-        LiveUsageSource(feed, stored, stop, bills.hooks.on_heartbeat),
+        LiveUsageSource(feed, stored, stop, bills.hooks.on_heartbeat, built),
         accounts,
         ChargeSettings(clock, flush_every=flush_every, delay=delay, tick=tick),
         edges=stored.edges,

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: tally dev --catalog catalog.yaml"
 
 # One shard is the quickest for one process, and a flush every 200 ms is seen within the second.
-DEFAULTS = {"shards": 1, "flush_milliseconds": 200, "gather_milliseconds": 20}
+DEFAULTS = {
+    "shards": 1,
+    "flush_milliseconds": 200,
+    "gather_milliseconds": 20,
+    "log_level": "warning",
+}
 
 
 def dev(
@@ -93,7 +98,7 @@ def write_banner(
         f"  key      {key}\n"
         f"  data     {settings.data}\n"
         f"  catalog  {described}\n"
-        f"  try      curl -sS {url}/v1/events -H 'x-api-key: {shown}' -d '{body}'\n"
+        f"  try      curl -sS {url}/v1/events -H \"x-api-key: {shown}\" -d '{body}'\n"
         f"  see      TALLY_API_KEY={shown} tally usage --url {url} --watch\n"
     )
     sys.stdout.flush()

@@ -131,7 +131,7 @@ class EmbeddedLog:
         self, connection: sqlite3.Connection, offset: int, end: int, records_max: int
     ) -> pa.Table | None:
         """Return records from an offset on, of a log that ends at `end`."""
-        parts: list[pa.Table] = []
+        parts: list[pa.RecordBatch] = []
         offsets: list[np.ndarray] = []
         place, count, held = offset, 0, 0
         for row in _rows(connection, offset):
@@ -140,17 +140,19 @@ class EmbeddedLog:
                 continue
             self._expect_set_aside(connection, place, row.first_offset)
             first = max(place, row.first_offset)
-            part = self._unpacked(row).slice(first - row.first_offset, records_max - count)
+            part = self._unpacked(row)
+            if first > row.first_offset or part.num_rows > records_max - count:
+                part = part.slice(first - row.first_offset, records_max - count)
             place = first + part.num_rows
             parts.append(part)
             offsets.append(np.arange(first, place))
-            count, held = count + part.num_rows, held + part.nbytes
+            count, held = count + part.num_rows, held + part.get_total_buffer_size()
             if count >= records_max or held >= READ_BYTES_MAX:
                 break
         if not parts:
             self._expect_set_aside(connection, offset, end)
             return None
-        return _placed(pa.concat_tables(parts).combine_chunks(), np.concatenate(offsets))
+        return _placed(pa.Table.from_batches(parts).combine_chunks(), np.concatenate(offsets))
 
     def wait_beyond(self, offset: int, timeout_seconds: float) -> bool:
         """Wait until the log holds a record at an offset or behind it; False if it does not in time."""
@@ -216,7 +218,7 @@ class EmbeddedLog:
                 self._end = end
                 self._grown.notify_all()
 
-    def _unpacked(self, row: Row) -> pa.Table:
+    def _unpacked(self, row: Row) -> pa.RecordBatch:
         """Return the records of a row. Raises StoreError if it is damaged."""
         try:
             return unpack(row)

@@ -32,6 +32,7 @@ READINGS_MAX = 8
 PAUSE_SECONDS = 0.01
 
 Reading = TypeVar("Reading")
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,14 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled(Generic[Reading]):
-    """A reading, with the shards that it counts for and where each of them was."""
+class Settled(Generic[Reading, Part]):
+    """A reading, with what it holds for each of the shards that it counts for."""
 
     reading: Reading
-    frontiers: Mapping[int, Frontier]
+    parts: Mapping[int, Part]
+
+
+NOTHING = Published()
 
 
 def published(store: Store, flow: str = METERING) -> dict[int, Published]:
@@ -83,16 +87,19 @@ def settled_readings(
     shards: Collection[int],
     markers: Callable[[], Mapping[int, Published]],
     read: Callable[[], Reading],
+    part: Callable[[Reading, int, Frontier, bool], Part | None],
     pause: Callable[[float], None],
-    agrees: Callable[[Reading, int, Frontier], bool] = lambda *_: True,
-) -> Iterator[Settled[Reading]]:
+) -> Iterator[Settled[Reading, Part]]:
     """Yield readings that together count for each shard once.
 
-    `read` reads for all shards; `agrees` may find that a reading is none for a shard after all.
+    `read` reads for all shards. `part` makes of a reading what one shard needs of it at a frontier, or
+    None where the reading is none for the shard after all; with its last argument true it must not.
 
     >>> at_rest = {0: Published(3, 3, {(0, 0): 7})}
-    >>> list(settled_readings([0], lambda: at_rest, lambda: "rows", print))
-    [Settled(reading='rows', frontiers={0: {(0, 0): 7}})]
+    >>> def part(reading, shard, frontier, last):
+    ...     return f"{reading} up to {frontier[0, 0]}"
+    >>> list(settled_readings([0], lambda: at_rest, lambda: "rows", part, print))
+    [Settled(reading='rows', parts={0: 'rows up to 7'})]
     """
     waiting = set(shards)
     for number in range(READINGS_MAX):
@@ -102,19 +109,20 @@ def settled_readings(
         if number:
             pause(PAUSE_SECONDS * number)
         before = markers()
-        if not last and not any(before.get(shard, Published()).at_rest for shard in waiting):
+        if not last and not any(before.get(shard, NOTHING).at_rest for shard in waiting):
             continue
         reading = read()
         after = markers()
-        frontiers: dict[int, Frontier] = {}
+        parts: dict[int, Part] = {}
         for shard in waiting:
-            was = before.get(shard, Published())
-            quiet = was.at_rest and after.get(shard, Published()) == was
-            if last or (quiet and agrees(reading, shard, dict(was.frontier))):
-                frontiers[shard] = dict(was.frontier)
-        if frontiers:
-            waiting -= frontiers.keys()
-            yield Settled(reading, frontiers)
+            was = before.get(shard, NOTHING)
+            if last or (was.at_rest and after.get(shard, NOTHING) == was):
+                found = part(reading, shard, dict(was.frontier), last)
+                if found is not None:
+                    parts[shard] = found
+        if parts:
+            waiting -= parts.keys()
+            yield Settled(reading, parts)
 
 
 def within(events: pa.Table, frontier: Frontier, shards: int) -> npt.NDArray[np.bool_]:

@@ -44,7 +44,7 @@ class _ObservedSource(FixedPartitionedSource[ReadBatch, Any]):
         self,
         step_id: str,
         for_part: str,
-        resume_state: Any,  # noqa: ANN401 - what the source keeps is its own affair.
+        resume_state: Any,
     ) -> StatefulSourcePartition[ReadBatch, Any]:
         part = self._source.build_part(step_id, for_part, resume_state)
         return _ObservedPartition(part, self._observer)
@@ -63,7 +63,7 @@ class _ObservedPartition(StatefulSourcePartition[ReadBatch, Any]):
     def next_awake(self) -> datetime | None:
         return self._part.next_awake()
 
-    def snapshot(self) -> Any:  # noqa: ANN401 - what the source keeps is its own affair.
+    def snapshot(self) -> Any:
         state = self._part.snapshot()
         self._observer.snapshot_made()
         return state

@@ -6,6 +6,7 @@ follows on another, and requests are answered from the same store.
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from billing.accounts import Account, accounts_of
 from billing.api.services import Services
 from billing.stores.database import Database, at_head
 from billing.stores.keys import SqlKeys
-from flows.access import configured_keys, new_key
+from flows.access import configured_keys, first_key
 from flows.billing.feed import UsageFeed
 from flows.billing.live import run_billing_live
 from flows.billing.live_bills import LiveBills, LiveHooks
@@ -41,7 +42,6 @@ from flows.settings import Settings
 from flows.sql_store import open_sql
 from flows.stores.clickhouse import Store, open_store
 from flows.stores.dead_letters import insert_rejected
-from schemas.access import Role
 from schemas.alert import Alert
 from schemas.errors import Refused, StoreError, TallyError
 from schemas.health import Check
@@ -98,12 +98,14 @@ class EmbeddedInstance:
             self._log.error("log damaged", damage=damage)
         self._configured = configured_keys(configured, self._scope, now())
         if not self._configured:
-            self._make_first_key()
+            self.made_key = first_key(SqlKeys(self._opened.database), self._scope, now())
         self.meters = registered(
             self._opened.store, catalog.meters, flow=FLOW, shards=settings.shards
         )
         self._accounts = metered_accounts(catalog, self.meters)
         names = {account.external_id for account in self._accounts}
+        # What no request waits for: when a key was used last.
+        self._errands = ThreadPoolExecutor(1, "errands")
         self._feed = UsageFeed(self._scope, names)
         self._metering = Supervised("metering", self._meter, self._failed)
         self._billing = Supervised("billing", self._bill, self._failed)
@@ -123,7 +125,11 @@ class EmbeddedInstance:
         self._retention.start()
 
     def stop(self) -> bool:
-        """End in good order: what was taken in is metered and a snapshot made. Tell whether it was."""
+        """End in good order: what was taken in is metered and a snapshot made. Tell whether it was.
+
+        The server must have ended before.
+        """
+        self._errands.shutdown()
         self._metering.ask_to_stop()
         ended = self._metering.join(STOP_SECONDS_MAX)
         self._billing.ask_to_stop()
@@ -149,7 +155,7 @@ class EmbeddedInstance:
             answers=StoredAnswers(opened.reads),
             catalog=FileCatalog(self._catalog, lambda _: self.meters),
             authenticate=Authenticator(
-                SqlKeys(opened.database), now, self._configured
+                SqlKeys(opened.database), now, self._configured, background=self._errands.submit
             ).authenticate,
             clock=now,
             readiness=self.readiness,
@@ -188,19 +194,6 @@ class EmbeddedInstance:
             opened = Opened(log, *stores, open_sql(self.settings, now()))
             until_all_is_open.pop_all()
             return opened
-
-    def _make_first_key(self) -> None:
-        """Make the first key of a new store."""
-        keys = SqlKeys(self._opened.database)
-        if not keys.keys(self._scope):
-            self.made_key, record = new_key(
-                name="first key",
-                roles=[Role.SUPER_ADMIN],
-                scope=self._scope,
-                created_by="tally dev",
-                at=now(),
-            )
-            keys.add_key(record)
 
     def _meter(self, flow: Supervised) -> None:
         """Run the metering dataflow until it is told to stop."""
@@ -245,7 +238,7 @@ class EmbeddedInstance:
 
     def _alerted(self, customer: str, alert: Alert) -> None:
         """Tell of an alert."""
-        self._log.info(
+        self._log.warning(
             "alert", customer=customer, type=str(alert.alert_type), state=str(alert.status)
         )
 

@@ -6,6 +6,7 @@ line said comes through the environment, as settings do.
 
 import os
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -78,6 +79,8 @@ class Worker:
         )
         database = open_sql(settings, now())
         held.callback(database.close)
+        errands = ThreadPoolExecutor(1, "errands")
+        held.callback(errands.shutdown)
         catalog, _ = catalog_of(settings)
         scope = Scope(settings.tenant, settings.environment)
         configured = configured_keys(os.environ.get("TALLY_API_KEY"), scope, now())
@@ -100,7 +103,9 @@ class Worker:
             ),
             answers=StoredAnswers(store),
             catalog=FileCatalog(catalog, partial(with_generations, store)),
-            authenticate=Authenticator(SqlKeys(database), now, configured).authenticate,
+            authenticate=Authenticator(
+                SqlKeys(database), now, configured, background=errands.submit
+            ).authenticate,
             clock=now,
             readiness=readiness,
             exposition=lambda: (b"", "text/plain"),

@@ -7,7 +7,7 @@ seen for as long as that takes.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
@@ -26,7 +26,8 @@ from schemas.event import INSTANT
 # Events that are read together: enough that a call costs little, few enough for any memory.
 EVENTS_TOGETHER = 200_000
 
-HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+HOUR, MINUTE, DAY = timedelta(hours=1), timedelta(minutes=1), timedelta(days=1)
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 _COUNTED = schema(
     pa.field("at", INSTANT, nullable=False), pa.field("events", pa.uint64(), nullable=False)
@@ -36,11 +37,12 @@ _TOTAL = schema(pa.field("events", pa.uint64(), nullable=False))
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time, [start, end), with how many events it holds."""
+    """A stretch of time, [start, end), with how many events it holds, and on which UTC days."""
 
     start: datetime
     end: datetime
     events: int
+    days: tuple[int, ...]
 
 
 def columns_of_events(names: Sequence[str]) -> pa.Schema:
@@ -111,7 +113,8 @@ def _counted(store: Store, choice: EventChoice, length: timedelta) -> Iterator[S
         parameters,
     )
     for row in rows.to_pylist():
-        yield Span(row["at"], row["at"] + length, row["events"])
+        day = (row["at"] - _BEGINNING) // DAY
+        yield Span(row["at"], row["at"] + length, row["events"], (day,))
 
 
 def _packed(parts: Sequence[Span], together: int) -> Iterator[Span]:
@@ -119,7 +122,9 @@ def _packed(parts: Sequence[Span], together: int) -> Iterator[Span]:
     open_span: Span | None = None
     for part in parts:
         if open_span is not None and open_span.events + part.events <= together:
-            open_span = Span(open_span.start, part.end, open_span.events + part.events)
+            events = open_span.events + part.events
+            days = tuple(dict.fromkeys(open_span.days + part.days))
+            open_span = Span(open_span.start, part.end, events, days)
             continue
         if open_span is not None:
             yield open_span

@@ -103,8 +103,7 @@ class Metered:
         del interval
         return self.pairs.filter(pc.equal(self.pairs["meter_id"], meter.id))
 
-    def cut(self, meter: Meter, interval: Interval, customers: Sequence[str]) -> pa.Table:
-        del customers
+    def cut(self, meter: Meter, interval: Interval, _: Sequence[str]) -> pa.Table:
         return self.edges(meter, interval)
 
 

@@ -4,26 +4,22 @@ import json
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import pairwise
 
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sent_events import sent_events
 
 from flows.connectors.event_door import LogDoor, appended, made_ids
 from flows.log.event_log import APPENDED
 from operators.decoding import Door, decode
-from operators.exact import Event, Form, decode_body, decode_form
 from operators.intake import events_of
-from operators.judging import Judging, judge_columns, judge_singly
-from operators.ordinary import ordinary_event
 from schemas.errors import StoreError, ValidationFailed
 from schemas.event import INSTANT, RECORDS, REJECTED
 from schemas.intake import EventForm, IntakeRequest
 from schemas.scope import Scope
-from schemas.verdict import Rejection
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SCOPE = Scope("t", "v")
@@ -385,98 +381,6 @@ def test_events_that_were_decoded_can_be_appended() -> None:
     assert table.schema == APPENDED
     assert table["key"].to_pylist() == [b"t:v:c"]
     assert json.loads(table["value"][0].as_py(), parse_float=str) == OF_GOOD
-
-
-# What senders may come up with: good, odd and broken members, whole and damaged.
-texts = st.one_of(
-    st.text(max_size=6).map(json.dumps),
-    st.sampled_from(
-        [
-            *['"a\\ud800"', '"\\u0000"', '"\\u00e9"', '"a b "', '""', "null", "5", "[]", "{}"],
-            *['"\x7f"', '"é"', '"' + "x" * 257 + '"', '"' + "x" * 1025 + '"', '"\\/"', '" "'],
-        ]
-    ),
-)
-times = st.sampled_from(
-    [
-        *["2026-03-01T12:00:00Z", "2026-03-01T12:00:00.5Z", "2026-03-01T12:00:00.123Z"],
-        *["2026-03-01T12:00:00.123456Z", "2026-02-30T12:00:00Z", "2026-W01-1T12:00:00Z"],
-        *["2026-03-01T24:00:00Z", "0001-01-01T00:00:00Z", "1969-12-31T00:00:00Z", "noon", ""],
-        *["2200-01-01T00:00:00.000Z", "2026-03-01T12:00:00,123Z", "2026-03-01T12:00:0\u0661Z"],
-        *["2026-03-01T12:00:00.-12Z", "2026-03-01T12:00+01:0Z", "2026-03-01T12:00:00+01:00"],
-    ]
-)
-inner = st.sampled_from(
-    [
-        *["{}", '{"n":1.50}', '{"n":1,"n":2}', '{"n": {"a":1,"a":2}}', '{"u":"http://x:1"}'],
-        *["null", "[]", '"x"', '{"n":' + "[" * 31 + "]" * 31 + "}", '{"n":"\\u0000"}'],
-        *['{"n":12345678901234567890.12345678901}', '{"\\u00e9":1}', '{"t":"\x7f é"}', '{"n":1e5}'],
-    ]
-)
-fields = st.sampled_from(
-    [
-        *["event_name", "external_customer_id", "event_id", "customer_id", "source"],
-        *["id", "tenant_id", "ingested_at", "specversion", "type", "other"],
-    ]
-)
-members = st.one_of(
-    st.tuples(fields, texts),
-    st.tuples(st.just("timestamp"), times.map(lambda time: json.dumps(time, ensure_ascii=False))),
-    st.tuples(st.just("properties"), inner),
-)
-bodies = st.lists(members, max_size=5).map(
-    lambda more: (
-        '{"event_name":"call","external_customer_id":"c"'
-        + "".join(f',"{name}": {value}' for name, value in more)
-        + "}"
-    ).encode(errors="surrogatepass")
-)
-damaged = st.builds(
-    lambda body, place, noise, cut: body[:place] + noise + body[place + cut :],
-    bodies,
-    st.integers(0, 120),
-    st.binary(max_size=2),
-    st.integers(0, 3),
-)
-sent_events = st.one_of(bodies, bodies, damaged, st.binary(max_size=12))
-
-
-@settings(max_examples=400)
-@given(sent_events)
-@example(b'{"event_name":"a","external_customer_id":"c","x":"\xff"}')
-def test_the_reader_of_ordinary_events_says_what_the_exact_one_says(value: bytes) -> None:
-    quick = ordinary_event(value, event_bytes_max=150)
-    exact = decode_body(value, event_bytes_max=150)
-    assert quick is None or quick == exact
-
-
-def test_ordinary_events_are_read_by_the_quick_reader() -> None:
-    for value in (GOOD, NAMELESS, GOOD.replace(b"0.25", '"é"'.encode())):
-        assert ordinary_event(value) == decode_body(value)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.lists(sent_events, max_size=5), st.sampled_from([Form.BODY, Form.CLOUD_EVENT]))
-def test_columns_and_single_events_are_judged_alike(values: list[bytes], form: Form) -> None:
-    judging = Judging(SCOPE, form, NOON, lambda count: ["made"] * count, event_bytes_max=200)
-    singly, columns = judge_singly(values, judging), judge_columns(values, judging)
-    exact = [decode_form(v, form, received_at=NOON, event_bytes_max=200) for v in values]
-    wrong = [(place, each) for place, each in enumerate(exact) if isinstance(each, Rejection)]
-    for judged in (singly, columns):
-        assert judged.rejected == tuple(wrong)
-        good = [place for place, each in enumerate(exact) if isinstance(each, Event)]
-        assert judged.indexes.tolist() == good
-    assert columns.event_ids.equals(singly.event_ids)
-    assert columns.made.tolist() == singly.made.tolist()
-    assert columns.keys.equals(singly.keys)
-    # Columns leave white space in properties out, and zeros at the end of a fraction.
-    pairs = zip(columns.values.to_pylist(), singly.values.to_pylist(), strict=True)
-    for one, other in pairs:
-        assert by_value(one) == by_value(other)
-
-
-def by_value(text: bytes) -> object:
-    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
 
 
 @settings(max_examples=300, deadline=None)

@@ -4,7 +4,6 @@ The broker is the mock that the client library brings: it keeps records and offs
 tested with a real one in tests/integration/test_kafka_log_broker.py.
 """
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from flows.log.event_log import APPENDED, EventLog
-from flows.log.kafka import KafkaLog
+from flows.log.kafka import KafkaLog, _Delivery
 from schemas.errors import StoreError
 
 RECEIVED = datetime(2026, 3, 1, 12, 0, 0, 123_987, tzinfo=UTC)
@@ -101,7 +100,8 @@ def test_a_broker_that_is_away_fails_the_append_in_time(caplog: pytest.LogCaptur
     ):
         log.append(records(b"a", b"b"))
     log.close()
-    assert caplog.records == [] or {each.name for each in caplog.records} == {"tally.kafka"}
+    # What the client says goes to the log of the process, not to stderr.
+    assert {each.name for each in caplog.records} <= {"tally.kafka"}
 
 
 def test_a_record_that_is_refused_fails_its_own_call_alone(broker: str) -> None:
@@ -120,7 +120,7 @@ def test_a_client_beyond_repair_is_replaced(broker: str) -> None:
     log._broken.set()
     deadline = time.monotonic() + 30
     while log._producer is first and time.monotonic() < deadline:
-        log._broken.is_set()
+        log._thread.join(timeout=0.01)
     assert log._producer is not first
     log.append(records(b"after"))
     log.close()
@@ -146,19 +146,9 @@ def test_a_check_says_whether_the_broker_answers(broker: str) -> None:
 
 def test_closing_waits_for_what_is_under_way(broker: str) -> None:
     log = KafkaLog(broker, TOPIC)
-    outcomes: list[str] = []
-
-    def append() -> None:
-        try:
-            log.append(records(b"a" * 100, b"b" * 100))
-        except StoreError:
-            outcomes.append("refused")
-        else:
-            outcomes.append("confirmed")
-
-    thread = threading.Thread(target=append)
-    thread.start()
+    delivery = _Delivery(2, log._broken)
+    log._send(records(b"a", b"b"), delivery)
     log.close()
-    thread.join()
-    found = in_the_topic(broker, 2) if outcomes == ["confirmed"] else []
-    assert (outcomes, len(found)) in ((["confirmed"], 2), (["refused"], 0))
+    assert delivery.done.is_set()
+    assert delivery.failure is None
+    assert [value for _, value, *_ in in_the_topic(broker, 2)] == [b"a", b"b"]

@@ -1,7 +1,7 @@
 """What the tests of the API share: services that remember what they were asked, and a caller."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -149,6 +149,7 @@ class Api:
     catalog: Catalog = field(default_factory=Catalog)
     log: Lines = field(default_factory=Lines)
     counted: list[tuple[str, str, int, float]] = field(default_factory=list)
+    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
     checks: list[Check] = field(default_factory=lambda: [Check("log", ok=True, latency_ms=1)])
 
     def __post_init__(self) -> None:
@@ -181,20 +182,15 @@ class Api:
         path: str,
         *,
         key: str | None = "super_admin",
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | Sequence[tuple[str, Any]] = (),
         **content: Any,
     ) -> httpx.Response:
         """Send one request; redirects would show."""
-        given = {"x-api-key": key} if key is not None else {}
-
-        async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://tally") as client:
-                return await client.request(
-                    method, path, headers={**given, **(headers or {})}, **content
-                )
-
-        return asyncio.run(send())
+        sent = list(headers.items() if isinstance(headers, Mapping) else headers)
+        if key is not None:
+            sent.append(("x-api-key", key))
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://tally")
+        return self.runner.run(client.request(method, path, headers=sent, **content))
 
     def post(self, path: str, body: object, **options: Any) -> httpx.Response:
         """Send a JSON body; a text is sent as it is."""
@@ -204,6 +200,8 @@ class Api:
 
 
 @pytest.fixture
-def api() -> Api:
+def api() -> Iterator[Api]:
     """Return a new application over new services."""
-    return Api()
+    made = Api()
+    with made.runner:
+        yield made

@@ -1,0 +1,31 @@
+"""The pulse of a dataflow: touched by every poll of its source, asked by `/readyz`."""
+
+import time
+from collections.abc import Callable
+
+
+class Heartbeat:
+    """When something was last alive; safe to touch and to ask from several threads.
+
+    >>> now = 10.0
+    >>> pulse = Heartbeat(lambda: now)
+    >>> pulse.seconds_since() is None
+    True
+    >>> pulse.touch()
+    >>> now = 12.5
+    >>> pulse.seconds_since()
+    2.5
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._at: float | None = None
+
+    def touch(self) -> None:
+        """Say that it lives."""
+        self._at = self._clock()
+
+    def seconds_since(self) -> float | None:
+        """Return how long ago it was touched, None if it never was."""
+        at = self._at
+        return None if at is None else self._clock() - at
