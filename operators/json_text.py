@@ -18,6 +18,10 @@ DEPTH_MAX = 32
 # What lies deeper than this is cut: more than any limit allows, and well within the reader's own.
 _KEPT_DEPTH = 64
 
+# A longer text that is also too deep for the reader is an attack; it is not looked through token by
+# token, which would take seconds, and counts as no JSON.
+_LOOKED_THROUGH_BYTES_MAX = 2_000_000
+
 _READER = msgspec.json.Decoder(msgspec.Raw)
 _NUL = b"\\u0000"
 
@@ -72,7 +76,7 @@ def plain_json(value: bytes) -> bytes | None:
     try:
         _READER.decode(text)
     except RecursionError:
-        return _cut(text)
+        return _cut(text) if len(text) <= _LOOKED_THROUGH_BYTES_MAX else None
     except msgspec.DecodeError:
         return None
     return text

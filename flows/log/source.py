@@ -86,23 +86,26 @@ class EmbeddedLogSource(FixedPartitionedSource[ReadBatch, LogPosition]):
         Raises StoreError if the log does not reach from there on.
         """
         start = resume_state or LogPosition()
-        self._expect_at_hand(start.offset)
+        expect_at_hand(self._log, start.offset)
         reader = _LogReader(self._log, self._settings, self._stop, self._on_read)
         return _WatchedPartition(start, reader.readings, self._on_heartbeat)
 
-    def _expect_at_hand(self, offset: int) -> None:
-        """Raise StoreError if records from an offset on were removed, or the log ends before it."""
-        oldest, end = self._log.start_offset(), self._log.end_offset()
-        if oldest > offset:
-            raise StoreError(
-                f"records {offset} to {oldest - 1} were removed from the event log before they were"
-                " metered"
-            )
-        if end < offset:
-            raise StoreError(
-                f"the event log ends at record {end}, but metering had come to {offset}: the log is"
-                " older than the state of metering"
-            )
+
+def expect_at_hand(log: EmbeddedLog, offset: int) -> None:
+    """Do nothing if the log can be read from an offset on; an instance asks before it starts its flow.
+
+    Raises StoreError if records from there on were removed, or the log ends before it.
+    """
+    oldest, end = log.start_offset(), log.end_offset()
+    if oldest > offset:
+        raise StoreError(
+            f"records {offset} to {oldest - 1} were removed from the event log before they were metered"
+        )
+    if end < offset:
+        raise StoreError(
+            f"the event log ends at record {end}, but metering had come to {offset}: the log is older"
+            " than the state of metering"
+        )
 
 
 class _WatchedPartition(ReadAheadPartition[LogPosition]):

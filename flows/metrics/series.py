@@ -226,7 +226,7 @@ class Series:
 def series() -> Series:
     """Return the metrics of this process."""
     # They would double the number of series, and say when a counter was made.
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types here
     registry = CollectorRegistry()
     if FOLDER_VARIABLE not in os.environ:
         # Processor time, memory and open files of the process.
@@ -243,5 +243,5 @@ def exposition() -> tuple[bytes, str]:
     if FOLDER_VARIABLE not in os.environ:
         return generate_latest(own), CONTENT_TYPE_LATEST
     shared = CollectorRegistry()
-    MultiProcessCollector(shared)
+    MultiProcessCollector(shared)  # type: ignore[no-untyped-call]  # the library has no types here
     return generate_latest(shared), CONTENT_TYPE_LATEST

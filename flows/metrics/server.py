@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -60,34 +59,6 @@ def serve_metrics(port: int, readiness: Readiness, *, host: str = "127.0.0.1") -
         raise StoreError(f"cannot serve metrics on {host}:{port}: {cause.strerror}") from cause
     server.daemon_threads = True
     return MetricsServer(server)
-
-
-def is_alive(name: str, seconds: float | None, seconds_max: float) -> Check:
-    """Return the check of a heartbeat: when it was felt last, None for never.
-
-    >>> is_alive("metering", 0.2, 10.0).ok, is_alive("metering", None, 10.0).message
-    (True, 'has not begun')
-    """
-    if seconds is None:
-        return Check(name, ok=False, latency_ms=0, message="has not begun")
-    if seconds > seconds_max:
-        return Check(name, ok=False, latency_ms=0, message=f"has stood still for {seconds:.0f} s")
-    return Check(name, ok=True, latency_ms=0)
-
-
-def checked(name: str, look: Callable[[], object]) -> Check:
-    """Return the check of a thing that is looked at: it is well if that raises no StoreError.
-
-    >>> checked("store", lambda: None).ok
-    True
-    """
-    begun = time.monotonic()
-    message = ""
-    try:
-        look()
-    except StoreError as error:
-        message = str(error) or "does not answer"
-    return Check(name, not message, round(1000 * (time.monotonic() - begun)), message)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -27,4 +27,4 @@ def worker_ended(process_id: int) -> None:
         mark_process_dead,
     )
 
-    mark_process_dead(process_id)
+    mark_process_dead(process_id)  # type: ignore[no-untyped-call]  # the library has no types here

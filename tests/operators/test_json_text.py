@@ -151,3 +151,10 @@ def test_of_a_repeated_key_the_last_counts_at_every_level() -> None:
     assert without_repeats(text) == b'{"a":[{"n":2.50}],"ab":{"x":0.10}}'
     read = json.loads(without_repeats(text), parse_float=Decimal)
     assert read == json.loads(text, parse_float=Decimal)
+
+
+def test_a_text_of_nothing_but_depth_is_refused_without_being_looked_through() -> None:
+    deep = b"[" * 10_000_000 + b"]" * 10_000_000
+    assert flaw_of(deep) is Rejection.INVALID_JSON
+    shallower = deep[9_950_000:-9_950_000]
+    assert flaw_of(shallower) is Rejection.TOO_DEEP
