@@ -212,6 +212,15 @@ class Authenticator:
         self._note(found.id, at)
         return Principal(found.id, found.scope, found.roles)
 
+    def remembered(self, key: str) -> Principal | None:
+        """Return who has a key if that is known in memory; None says nothing. Never waits."""
+        at = self._clock()
+        known = self._known.get(digest_of(key))
+        if known is None or not _is_fresh(known[1], at) or not is_live(known[0], at):
+            return None
+        self._note(known[0].id, at)
+        return Principal(known[0].id, known[0].scope, known[0].roles)
+
     def forget(self) -> None:
         """Ask the store again for every key: this process has just changed one."""
         self._known.clear()

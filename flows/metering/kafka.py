@@ -44,7 +44,7 @@ def run_metering(
             "several processes need one ClickHouse server for all: set TALLY_CLICKHOUSE_URL, "
             "because the embedded engine holds its folder for one process"
         )
-    meters = load_catalog(catalog).meters
+    meters: Sequence[Meter] = load_catalog(catalog).meters
     data = Path(settings.data)
     if processes > 1:
         prepare(data, settings.shards)

@@ -33,6 +33,7 @@ from flows.metering.registry import registered
 from flows.serving.catalog import FileCatalog
 from flows.serving.embedded_metering import (
     RETENTION_EVERY_SECONDS,
+    expect_log_reaches_back,
     retain_log,
     run_embedded_metering,
 )
@@ -99,6 +100,7 @@ class EmbeddedInstance:
         self._configured = configured_keys(configured, self._scope, now())
         if not self._configured:
             self.made_key = first_key(SqlKeys(self._opened.database), self._scope, now())
+        expect_log_reaches_back(self._opened.log, settings)
         self.meters = registered(
             self._opened.store, catalog.meters, flow=FLOW, shards=settings.shards
         )
@@ -150,13 +152,15 @@ class EmbeddedInstance:
             events_max=settings.intake_events_max,
             event_bytes_max=settings.event_bytes_max,
         )
+        authenticator = Authenticator(
+            SqlKeys(opened.database), now, self._configured, background=self._errands.submit
+        )
         return Services(
             door=door,
             answers=StoredAnswers(opened.reads),
             catalog=FileCatalog(self._catalog, lambda _: self.meters),
-            authenticate=Authenticator(
-                SqlKeys(opened.database), now, self._configured, background=self._errands.submit
-            ).authenticate,
+            authenticate=authenticator.authenticate,
+            remembered=authenticator.remembered,
             clock=now,
             readiness=self.readiness,
             exposition=lambda: (b"", "text/plain"),
@@ -185,13 +189,13 @@ class EmbeddedInstance:
             log = open_log(data / LOG_FILE)
             until_all_is_open.callback(log.close)
             # One connection for each thread that writes or reads all the time.
-            stores = [
+            store, reads, billing_reads = (
                 until_all_is_open.enter_context(
                     open_store(location, self.settings.clickhouse_database)
                 )
                 for _ in range(3)
-            ]
-            opened = Opened(log, *stores, open_sql(self.settings, now()))
+            )
+            opened = Opened(log, store, reads, billing_reads, open_sql(self.settings, now()))
             until_all_is_open.pop_all()
             return opened
 

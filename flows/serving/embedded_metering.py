@@ -13,7 +13,7 @@ from flows.connectors.dead_letter_sink import DeadLetterSink
 from flows.connectors.usage_sink import UsageSink
 from flows.log.embedded import EmbeddedLog
 from flows.log.retention import Removed, committed_position, retain
-from flows.log.source import EmbeddedLogSource, LogSourceSettings
+from flows.log.source import EmbeddedLogSource, LogSourceSettings, expect_at_hand
 from flows.metering.backfilling import build_missing
 from flows.metering.flow import Counts, MeteringSettings, metering_flow
 from flows.metering.layout import prepare
@@ -75,10 +75,15 @@ def source_settings(settings: Settings) -> LogSourceSettings:
     )
 
 
+def expect_log_reaches_back(log: EmbeddedLog, settings: Settings) -> None:
+    """Raise StoreError if the log lacks records that the flow has not metered yet."""
+    position = committed_position(Path(settings.data) / "metering" / "recovery")
+    expect_at_hand(log, 0 if position is None else position.offset)
+
+
 def retain_log(settings: Settings, log: EmbeddedLog) -> Removed:
     """Remove what the log need not keep: too old or too much, and before where a restart resumes."""
-    _, recovery = prepare(Path(settings.data), settings.shards)
-    position = committed_position(recovery)
+    position = committed_position(Path(settings.data) / "metering" / "recovery")
     return retain(
         log,
         hours=settings.log_hours,

@@ -85,6 +85,8 @@ class Worker:
         scope = Scope(settings.tenant, settings.environment)
         configured = configured_keys(os.environ.get("TALLY_API_KEY"), scope, now())
 
+        authenticator = Authenticator(SqlKeys(database), now, configured, background=errands.submit)
+
         def readiness() -> Sequence[Check]:
             looks: dict[str, Callable[[], object]] = {
                 "sql": lambda: expect_at_head(database),
@@ -103,9 +105,8 @@ class Worker:
             ),
             answers=StoredAnswers(store),
             catalog=FileCatalog(catalog, partial(with_generations, store)),
-            authenticate=Authenticator(
-                SqlKeys(database), now, configured, background=errands.submit
-            ).authenticate,
+            authenticate=authenticator.authenticate,
+            remembered=authenticator.remembered,
             clock=now,
             readiness=readiness,
             exposition=lambda: (b"", "text/plain"),

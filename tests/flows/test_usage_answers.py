@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows.connectors.usage_answers import StoredAnswers
-from flows.connectors.usage_sink import UsagePartition
+from flows.connectors.usage_sink import UsageSink
 from flows.metering.aggregating import partials_of
+from flows.metering.backfilling import build_missing
 from flows.metering.batches import CellChange
 from flows.metering.registry import registered
 from flows.metering.sharding import by_customer, identity_shards
@@ -129,7 +130,7 @@ def flushed(store: Store, meters: Sequence[Meter], events: pa.Table) -> list[Met
     for shard, offset in zip(numbers, events["offset"].to_pylist(), strict=True):
         frontier[0, shard] = max(offset, frontier.get((0, shard), 0))
     parts = by_customer(partials_of(match(chosen, events).counted, by_id), SHARDS)
-    sink = UsagePartition(store, by_id, None)
+    sink = UsageSink(store, by_id).build("store_usage", 0, 1)
     sink.write_batch(
         [CellChange(shard, part, frontier, {}, frozenset()) for shard, part in enumerate(parts)]
     )
@@ -282,8 +283,6 @@ def test_rows_that_were_built_from_raw_keep_their_edges(store: Store, scope: Sco
     (meter,) = registered(store, of_scope([plain], scope), flow="metering", shards=SHARDS)
     known = registered_meters(store)[scope, meter.id]
     assert known.state is MeterState.BUILDING
-    from flows.metering.backfilling import build_missing
-
     build_missing(store, [meter])
 
     # No flush has come as far as these events, and none will if nobody sends any more.
