@@ -4,6 +4,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,15 +62,17 @@ def dev(
     loaded, described = catalog_of(resolved)
     from billing.api.app import build_app
     from flows.serving.embedded import EmbeddedInstance
-    from flows.serving.http_server import HttpServer
+    from flows.serving.folder_lock import FolderLock
+    from flows.serving.http_server import HttpServer, listening, url_of
 
-    configured = os.environ.get("TALLY_API_KEY") or None
-    instance = EmbeddedInstance(resolved, loaded, configured)
+    lock = FolderLock(Path(resolved.data))
+    bound = listening(resolved.host, resolved.port)
+    instance = EmbeddedInstance(resolved, loaded, os.environ.get("TALLY_API_KEY"), lock)
     try:
-        server = HttpServer(build_app(instance.services()), resolved.host, resolved.port)
+        server = HttpServer(build_app(instance.services()), bound)
         instance.start()
         server.start()
-        write_banner(instance, resolved, server.url, described)
+        write_banner(instance, resolved, url_of(bound), described)
         stop.wait()
         say("stopping: finishing what was taken in")
         server.stop()

@@ -127,4 +127,4 @@ def _counts(table: pa.Table, measure: list[object]) -> pa.Table:
     """Return how many events each cell counts, in the order of the cells."""
     counted = table.group_by(list(CELL), use_threads=False).aggregate(measure)
     counted = counted.rename_columns([*CELL, "counted"])
-    return counted.sort_by([(name, "ascending") for name in CELL]).combine_chunks()
+    return counted.cast(_TOLD).sort_by([(name, "ascending") for name in CELL])

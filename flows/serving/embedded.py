@@ -79,22 +79,20 @@ class EmbeddedInstance:
     """An instance on a folder, from `start` to `stop`.
 
     `configured` is the key of TALLY_API_KEY; without one, and in a store that has no key yet, one is
-    made and is `made_key` then. Raises InvalidOperation where another process holds the folder, and
-    StoreError.
+    made and is `made_key` then. Whoever makes the instance holds the folder's lock, which it lets go
+    of at the end. Raises StoreError.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, configured: str | None):
+    def __init__(
+        self, settings: Settings, catalog: Catalog, configured: str | None, lock: FolderLock
+    ):
         self.settings = settings
         self.made_key: str | None = None
         self._log = structlog.get_logger("tally")
         self._scope = Scope(settings.tenant, settings.environment)
         self._catalog = catalog
-        self._lock = FolderLock(Path(settings.data))
-        try:
-            self._opened = self._open()
-        except BaseException:
-            self._lock.release()
-            raise
+        self._lock = lock
+        self._opened = self._open()
         for damage in self._opened.log.damage:
             self._log.error("log damaged", damage=damage)
         self._configured = configured_keys(configured, self._scope, now())
@@ -137,7 +135,8 @@ class EmbeddedInstance:
         self._billing.ask_to_stop()
         ended = self._billing.join(STOP_SECONDS_MAX) and ended
         if ended:
-            self._retention.join(STOP_SECONDS_MAX)
+            if self._retention.ident is not None:
+                self._retention.join(STOP_SECONDS_MAX)
             self._opened.close()
         self._lock.release()
         return ended

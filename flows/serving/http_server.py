@@ -8,20 +8,15 @@ import uvicorn
 
 from schemas.errors import StoreError
 
-START_SECONDS_MAX = 30.0
 # Requests that are under way get so long when the server is stopped.
 GRACE_SECONDS = 10
 
 
 class HttpServer:
-    """Serves an ASGI application on a socket that is bound at once, so that a port in use is told early.
+    """Serves an ASGI application on a socket that listens already."""
 
-    Raises StoreError if nothing can listen there.
-    """
-
-    def __init__(self, application: Any, host: str, port: int):
-        self._socket = listening(host, port)
-        self.address = self._socket.getsockname()
+    def __init__(self, application: Any, bound: socket.socket):
+        self._socket = bound
         self._server = uvicorn.Server(
             uvicorn.Config(
                 application,
@@ -37,12 +32,6 @@ class HttpServer:
         )
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 
-    @property
-    def url(self) -> str:
-        """Return where clients find the server."""
-        host, port = self.address[:2]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
     def start(self) -> None:
         """Begin to serve."""
         self._thread.start()
@@ -55,6 +44,12 @@ class HttpServer:
     def _serve(self) -> None:
         """Serve until it is stopped."""
         self._server.run(sockets=[self._socket])
+
+
+def url_of(bound: socket.socket) -> str:
+    """Return where clients find what listens on a socket."""
+    host, port = bound.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def listening(host: str, port: int) -> socket.socket:

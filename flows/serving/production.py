@@ -11,7 +11,7 @@ from uvicorn.supervisors import Multiprocess
 
 from flows.catalog import load_catalog
 from flows.logs import configure_logs
-from flows.serving.http_server import GRACE_SECONDS, listening
+from flows.serving.http_server import GRACE_SECONDS, listening, url_of
 from flows.settings import Settings
 from flows.sql_store import open_sql
 from flows.stopping import stop_on_signals
@@ -35,8 +35,7 @@ def serve_api(settings: Settings, workers: int) -> None:
     load_catalog(settings.catalog)
     _bring_stores_up(settings)
     bound = listening(settings.host, settings.port)
-    host, port = bound.getsockname()[:2]
-    sys.stderr.write(f"tally serve  http://{host}:{port}  workers {workers}\n")
+    sys.stderr.write(f"tally serve  {url_of(bound)}  workers {workers}\n")
     sys.stderr.flush()
     with tempfile.TemporaryDirectory(prefix="tally-metrics-") as folder:
         if workers > 1:

@@ -38,8 +38,9 @@ class Supervised:
         self.stopping.set()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the end; tell whether it came."""
-        self._thread.join(seconds)
+        """Wait for the end; tell whether it came, as it did for a flow that was never started."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def beat(self) -> None:

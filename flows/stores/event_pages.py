@@ -29,6 +29,7 @@ from flows.stores.choosing import (
 from flows.stores.clickhouse import IN_SCOPE, Store
 from flows.stores.engine import among, select
 from flows.stores.event_reading import (
+    EVENTS_TOGETHER,
     columns_of_events,
     count_chosen,
     in_span,
@@ -211,7 +212,7 @@ def _judged_keys(store: Store, query: EventQuery, walk: _Walk) -> tuple[pa.Table
     choice = choice_of(query)
     names = [each.key for each in query.property_filters]
     kept, total = KEYS.empty_table(), 0
-    for span in spans(store, choice):
+    for span in spans(store, choice, EVENTS_TOGETHER):
         candidates = read_chosen(store, in_span(choice, span), _CANDIDATES)
         columns = property_columns(candidates["properties"], names)
         passed = candidates.filter(matches(query.property_filters, candidates, columns))

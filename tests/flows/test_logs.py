@@ -15,7 +15,7 @@ from flows.logs import configure_logs
 from schemas.errors import ValidationFailed
 
 # A word that nobody writes by chance.
-SECRET = "hunter2QZX"
+SECRET = "hunter2QZX"  # noqa: S105 - a secret made up for these tests
 
 
 @pytest.fixture(autouse=True)
