@@ -1,7 +1,7 @@
 """Where usage rows come from: batches of what the metering flow has published.
 
-In its first form the flow reads what is stored, once, and ends; a later one goes on with the topic
-`usage`. Rows may come again, so the two may overlap.
+Here the flow reads what is stored, once, and ends; `flows.billing.live_source` goes on with what is
+published. Rows may come again, so the two may overlap.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -86,7 +86,9 @@ class Journal:
             said: Any = json.loads(self._path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return
-        if not isinstance(said, dict) or any(said.get(name) != self._facts[name] for name in self._facts):
+        if not isinstance(said, dict) or any(
+            said.get(name) != self._facts[name] for name in self._facts
+        ):
             return
         lines = said.get("lines")
         if isinstance(lines, int) and lines >= 0:

@@ -74,7 +74,9 @@ class Patience:
         now = self._clock()
         with self._lock:
             first = self._failing_since is None
-            since = self._failing_since = now if self._failing_since is None else self._failing_since
+            since = self._failing_since = (
+                now if self._failing_since is None else self._failing_since
+            )
         left = since + self._seconds - now
         if left <= 0:
             raise StoreError(

@@ -22,7 +22,7 @@ from billing.stores.database import Database, at_head
 from billing.stores.keys import SqlKeys
 from flows.access import configured_keys, first_key
 from flows.billing.feed import UsageFeed
-from flows.billing.live import run_billing_live
+from flows.billing.live import meters_built, run_billing_live
 from flows.billing.live_bills import LiveBills, LiveHooks
 from flows.catalog import Catalog
 from flows.connectors.event_door import LogDoor
@@ -219,6 +219,7 @@ class EmbeddedInstance:
             self._feed,
             flow.stopping,
             bills=self.bills,
+            built=partial(meters_built, self._opened.billing_reads, self._scope, self._accounts),
         )
 
     def _retain(self) -> None:

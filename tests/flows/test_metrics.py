@@ -1,9 +1,9 @@
 """What is shown to operators: counted once, exact, and never more series for more traffic."""
 
 import json
+import subprocess
+import sys
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,13 +11,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
+from bytewax.inputs import FixedPartitionedSource
+from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flows.connectors.dead_letter_sink import DeadLetterSink
@@ -107,8 +110,6 @@ class ListSource:
 
     @staticmethod
     def of(batches: Sequence[ReadBatch]) -> Any:
-        from bytewax.inputs import FixedPartitionedSource
-
         def readings(start: int, _: threading.Event) -> Iterator[Reading[int]]:
             for number, batch in enumerate(batches[start:], start + 1):
                 yield Reading(batch, number)
@@ -220,8 +221,6 @@ def test_snapshots_show_how_large_the_state_is(
     series: Series, tmp_path: Path, store_folder: str
 ) -> None:
     batches = [read(records([Sent.event("call", str(n))], n)) for n in range(5)]
-    from bytewax.recovery import RecoveryConfig, init_db_dir
-
     recovery = tmp_path / "recovery"
     recovery.mkdir()
     init_db_dir(recovery, 1)
@@ -327,8 +326,6 @@ def test_many_observations_at_once_are_each_of_them_alone(
     amounts: list[tuple[float, int]], cut: int
 ) -> None:
     registry = CollectorRegistry()
-    from prometheus_client import Histogram
-
     plain = Histogram("plain", "", ("env",), registry=registry, buckets=VISIBLE_BUCKETS)
     weighted = WeightedHistogram("weighted", "", "env", VISIBLE_BUCKETS, registry)
     for amount, times in amounts:
@@ -418,13 +415,8 @@ def test_a_heart_that_never_beat_has_no_age() -> None:
 
 
 def get(port: int, path: str) -> tuple[int, str, bytes]:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.headers["Content-Type"], answer.read()
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code, refused.headers["Content-Type"], refused.read()
+    answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=10)
+    return answer.status_code, answer.headers["content-type"], answer.content
 
 
 def test_the_small_server_answers_what_operators_ask() -> None:
@@ -453,3 +445,44 @@ def test_nothing_is_shown_that_nobody_feeds_and_no_time_of_creation() -> None:
     names = {family.name for family in text_string_to_metric_families(body.decode())}
     assert not [name for name in names if name.endswith("_created")]
     assert not [name for name in names if "invoice" in name or "wallet" in name or "job" in name]
+
+
+WORKER = """
+import sys
+from flows.metrics.observer import observe_request
+from flows.metrics.series import exposition, series
+observe_request(series(), "GET", "/healthz", 200, 0.001)
+series().source_lag_records.labels("metering", "0").set(int(sys.argv[1]))
+if sys.argv[2] == "ask":
+    sys.stdout.write(exposition()[0].decode())
+"""
+PARENT = """
+import subprocess, sys
+from pathlib import Path
+from flows.metrics.workers import share_metrics, worker_ended
+share_metrics(Path(sys.argv[1]))
+first = subprocess.Popen([sys.executable, "-c", sys.argv[2], "5", "quiet"])
+first.wait()
+if sys.argv[3] == "mark":
+    worker_ended(first.pid)
+subprocess.run([sys.executable, "-c", sys.argv[2], "7", "ask"], check=True)
+"""
+
+
+@pytest.mark.parametrize(("marked", "waiting"), [("", 12), ("mark", 7)])
+def test_whichever_worker_is_asked_answers_for_all(
+    tmp_path: Path, marked: str, waiting: float
+) -> None:
+    (tmp_path / "counter_1.db").write_bytes(b"what an earlier run left")
+    arguments = [sys.executable, "-c", PARENT, str(tmp_path), WORKER, marked]
+    told = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    found = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(told)
+        for sample in family.samples
+    }
+    assert found["tally_http_requests_total"] == 2
+    assert found["tally_http_request_seconds_count"] == 2
+    assert found["tally_build_info"] == 1
+    # A gauge is what the living say.
+    assert found["tally_source_lag_records"] == waiting
