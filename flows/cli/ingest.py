@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +18,8 @@ import typer
 from flows.cli.output import say, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from rich.progress import Progress, TaskID
 
     from flows.client.deliveries import Target
@@ -91,7 +92,18 @@ def ingest(
 
     expect_readable(files)
     total = Summary()
-    with Bar() as bar, target_of(url, key, data, batch, in_flight, patience, bar) as target:
+    with (
+        Bar() as bar,
+        target_of(
+            url=url,
+            key=key,
+            data=data,
+            batch=batch,
+            in_flight=in_flight,
+            patience=patience,
+            bar=bar,
+        ) as target,
+    ):
         work = Work(target, Path(state), again, bar.advance, bar.tell)
         for path in in_log_order(files):
             summary = FileSummary(path)
@@ -117,6 +129,7 @@ def ingest(
 
 @contextmanager
 def target_of(
+    *,
     url: str | None,
     key: str | None,
     data: str | None,

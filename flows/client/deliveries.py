@@ -43,11 +43,15 @@ class KeptBack:
 
 
 class Target(Protocol):
-    """Where records go; `name` tells targets apart, `scope` is whose records it takes, if it knows."""
+    """Where records go, `in_flight` deliveries at a time; `name` tells targets apart."""
 
     name: str
-    scope: Scope | None
     in_flight: int
+
+    @property
+    def scope(self) -> Scope | None:
+        """Whose records it takes, None if it does not know."""
+        ...
 
     def deliveries(self, batch: FileBatch) -> tuple[Sequence[Delivery], Sequence[KeptBack]]:
         """Return what is to be sent of a batch, in the order of the file, and what is not."""

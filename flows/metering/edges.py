@@ -92,20 +92,23 @@ def pairs_of_shard(
 ) -> pa.Table | None:
     """Return the pairs of a shard's customers up to its place; None where its rows tell otherwise.
 
-    Rows that were built from raw at a start may be ahead of the place; then all that raw holds must
-    be what they tell. With `last`, what lies up to the place is returned in any case.
+    Rows that were built from raw at a start may be ahead of the place. Then all that raw holds must be
+    what they tell; where a withdrawn copy still counts, that would be chance. With `last`, what fits
+    best is returned in any case.
 
     out: PAIRS
     """
     mine = place.own(edges.pairs)
     told = _counts(place.own(edges.told), [("counted", "sum")])
+    everything = mine.select(PAIRS.names)
     inside = place.reached(mine).select(PAIRS.names)
     gone = place.own(edges.withdrawn)
-    if gone.num_rows:
-        inside = pa.concat_tables([inside, _restored(store, meter, gone, place)])
-    for pairs in (inside, mine.select(PAIRS.names)):
-        if _counts(_with_minutes(pairs), [([], "count_all")]) == told:
-            return pairs
+    restored = _restored(store, meter, gone, place) if gone.num_rows else PAIRS.empty_table()
+    inside = pa.concat_tables([inside, restored])
+    if _counted(inside) == told:
+        return inside
+    if (last or not restored.num_rows) and _counted(everything) == told:
+        return everything
     return inside if last else None
 
 
@@ -118,9 +121,10 @@ def _restored(store: Store, meter: Meter, gone: pa.Table, place: ShardPlace) -> 
     return match([meter], copies).counted
 
 
-def _with_minutes(pairs: pa.Table) -> pa.Table:
-    """Add the base window of each pair."""
-    return pairs.append_column("window_start", base_window_starts(pairs["timestamp"]))
+def _counted(pairs: pa.Table) -> pa.Table:
+    """Return how many pairs each cell has, in the order of the cells."""
+    starts = base_window_starts(pairs["timestamp"])
+    return _counts(pairs.append_column("window_start", starts), [([], "count_all")])
 
 
 def _counts(table: pa.Table, measure: list[object]) -> pa.Table:

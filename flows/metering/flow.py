@@ -175,7 +175,8 @@ class _Steps:
         counting = pc.invert(matched.unmatched)
         if matched.skipped.num_rows:
             counting = pc.is_in(batch.accepted["event_id"], matched.counted["event_id"])
-        receipts = receipts_by_shard(batch.accepted, counting, self._settings.shards)
+        parts = [each.partials for each in contributions]
+        receipts = receipts_by_shard(batch.accepted, counting, parts)
         return [
             ObservedPartials(each.shard, each.partials, each.frontier, each.corrected, received)
             for each, received in zip(contributions, receipts, strict=True)

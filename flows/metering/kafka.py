@@ -5,23 +5,25 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import cluster_main
 
 from flows.catalog import load_catalog
 from flows.connectors.dead_letter_sink import DeadLetterSink
-from flows.connectors.kafka_source import KafkaSettings, KafkaSource
+from flows.connectors.kafka_source import KafkaSettings, KafkaSource, partitions_of
 from flows.connectors.topics import Topics
 from flows.connectors.usage_sink import UsageSink
 from flows.metering.backfilling import build_missing
-from flows.metering.cluster import run_processes
+from flows.metering.cluster import PEER_GONE, is_lost_peer, run_processes, watch_lifeline
 from flows.metering.flow import FLOW, Counts, MeteringSettings, metering_flow
 from flows.metering.layout import prepare
 from flows.metering.registry import registered
+from flows.serving.folder_lock import FolderLock
 from flows.settings import Settings
 from flows.stopping import stop_on_signals
 from flows.stores.clickhouse import Store, open_store
-from schemas.errors import ValidationFailed
+from schemas.errors import StoreError, ValidationFailed
 from schemas.meter import Meter
 
 
@@ -37,7 +39,9 @@ def run_metering(
     """Meter the topic of events into the store; goes on where an earlier run on the same data stopped.
 
     Ends on SIGTERM and SIGINT after the batch it is at, with everything published and a snapshot made, or
-    when nothing has come for `until_idle_seconds`. Raises ValidationFailed and StoreError.
+    when nothing has come for `until_idle_seconds`. With `processes` above 1 it starts so many and waits
+    for them; with `process` it is one of those at `addresses`. Raises ValidationFailed, StoreError, and
+    InvalidOperation if another one works on the same data.
     """
     if (processes > 1 or len(addresses) > 1) and not settings.clickhouse_url:
         raise ValidationFailed(
@@ -45,48 +49,86 @@ def run_metering(
             "because the embedded engine holds its folder for one process"
         )
     meters: Sequence[Meter] = load_catalog(catalog).meters
-    data = Path(settings.data)
-    if processes > 1:
-        prepare(data, settings.shards)
+    source = _kafka(settings, until_idle_seconds)
+    if process is not None:
+        _run(settings, source, meters, process, addresses)
+        return
+    with FolderLock(Path(settings.data)):
+        if processes == 1:
+            _run(settings, source, meters)
+            return
+        # What is wrong with the broker or the store is said once, before there are several.
+        partitions_of(source)
+        prepare(Path(settings.data), settings.shards)
         with _store(settings) as store:
             _registered(store, settings, meters)
         run_processes(processes)
-        return
+
+
+def _run(
+    settings: Settings,
+    source: KafkaSettings,
+    meters: Sequence[Meter],
+    process: int = 0,
+    addresses: Sequence[str] = (),
+) -> None:
+    """Meter in this process until it is told to stop."""
     stop = stop_on_signals()
-    state, recovery = prepare(data, settings.shards)
+    has_parent = watch_lifeline()
     counts = Counts()
+    _, recovery = prepare(Path(settings.data), settings.shards)
+    with _store(settings) as store:
+        # No process begins before all are there: what the first one builds is complete by then.
+        meters = (
+            registered(store, meters, flow=FLOW, shards=settings.shards)
+            if process
+            else _registered(store, settings, meters)
+        )
+        flow = _flow(settings, KafkaSource(source, stop), store, meters, counts)
+        try:
+            cluster_main(
+                flow,
+                list(addresses),
+                process,
+                epoch_interval=timedelta(milliseconds=settings.epoch_milliseconds),
+                recovery_config=RecoveryConfig(recovery),
+            )
+        except BaseException as error:
+            if not is_lost_peer(error):
+                raise
+            if has_parent:
+                # Who started the processes says what became of them.
+                sys.exit(PEER_GONE)
+            raise StoreError("another process of the cluster has gone: start all again") from error
+    totals = " · ".join(f"{word} {count:,}" for word, count in sorted(counts.totals().items()))
+    sys.stderr.write(f"metering stopped: {totals or 'nothing came'}\n")
+
+
+def _flow(
+    settings: Settings,
+    source: KafkaSource,
+    store: Store,
+    meters: Sequence[Meter],
+    counts: Counts,
+) -> Dataflow:
+    """Return the flow of this process, with what it publishes to Kafka."""
     topics = Topics(
         settings.kafka_brokers,
         settings.topic_usage,
         settings.topic_dead_letters,
         settings.topic_events,
     )
-    with _store(settings) as store:
-        if process is None:
-            meters = _registered(store, settings, meters)
-        else:
-            # Whoever started the processes has registered the meters, or one of them does it first.
-            meters = registered(store, meters, flow=FLOW, shards=settings.shards)
-        flow = metering_flow(
-            KafkaSource(_kafka(settings, until_idle_seconds), stop),
-            store,
-            meters,
-            MeteringSettings(
-                state, settings.shards, timedelta(milliseconds=settings.flush_milliseconds)
-            ),
-            usage=UsageSink(store, {meter.id: meter for meter in meters}, topics.publish_usage),
-            dead_letters=DeadLetterSink(store, "kafka", topics.publish_dead_letters),
-            counts=counts,
-        )
-        cluster_main(
-            flow,
-            list(addresses),
-            process or 0,
-            epoch_interval=timedelta(milliseconds=settings.epoch_milliseconds),
-            recovery_config=RecoveryConfig(recovery),
-        )
-    totals = " · ".join(f"{word} {count:,}" for word, count in sorted(counts.totals().items()))
-    sys.stderr.write(f"metering stopped: {totals or 'nothing came'}\n")
+    state, _ = prepare(Path(settings.data), settings.shards)
+    flush_every = timedelta(milliseconds=settings.flush_milliseconds)
+    return metering_flow(
+        source,
+        store,
+        meters,
+        MeteringSettings(state, settings.shards, flush_every),
+        usage=UsageSink(store, {meter.id: meter for meter in meters}, topics.publish_usage),
+        dead_letters=DeadLetterSink(store, "kafka", topics.publish_dead_letters),
+        counts=counts,
+    )
 
 
 def _store(settings: Settings) -> Store:

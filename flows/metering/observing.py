@@ -4,7 +4,7 @@ An observer must be quick and must not raise: it is called between the steps, fr
 workers. The flow runs the same without one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.metering.batches import CellChange, IdentifiedBatch, PartialBatch, ReadBatch
-from flows.metering.sharding import customer_shards
+from operators.partials import Partials
 
 # Receipt times of a batch are told apart by so many steps, but no finer than by milliseconds.
 RECEIPT_STEPS = 256
@@ -124,36 +124,73 @@ class ObservedChange(CellChange):
 
 
 def receipts_by_shard(
-    accepted: pa.Table, wanted: pa.Array, shards: int
+    accepted: pa.Table, wanted: pa.Array, parts: Sequence[Mapping[str, Partials]]
 ) -> list[tuple[Receipts, ...]]:
     """Return when the wanted events of a batch were received, by the shard of their customer.
 
-    A log without receipt times, as files are, gives nothing.
+    `parts` is what they contribute to each shard. A log without receipt times, as files are, gives
+    nothing.
 
     in: COPIES, and a truth value for each
     """
-    nothing: list[tuple[Receipts, ...]] = [()] * shards
+    shards = len(parts)
     received = accepted["received_at"]
-    if received.null_count == len(received):
-        return nothing
-    rows = accepted.select(["environment_id", "external_customer_id", "received_at"]).filter(wanted)
-    if not rows.num_rows:
-        return nothing
-    times = pc.fill_null(rows["received_at"].cast(pa.int64()), 0).to_numpy()
-    step = max(MILLISECOND, int(times.max() - times.min()) // RECEIPT_STEPS)
-    steps = times // step
-    encoded = pc.dictionary_encode(rows["environment_id"]).combine_chunks()
-    environments = encoded.indices.to_numpy()
-    numbers = np.zeros(rows.num_rows, np.int64) if shards == 1 else customer_shards(rows, shards)
-    found: list[list[Receipts]] = [[] for _ in range(shards)]
-    # Environments are few, and so are shards.
-    for code, name in enumerate(encoded.dictionary.to_pylist()):
-        for shard in range(shards):
-            mine = steps[(environments == code) & (numbers == shard)]
-            if mine.size:
-                values, counts = np.unique(mine, return_counts=True)
-                found[shard].append(Receipts(name, values * step, counts))
-    return [tuple(each) for each in found]
+    counting = wanted.to_numpy(zero_copy_only=False)
+    if received.null_count == len(received) or not counting.any():
+        return [()] * shards
+    times = pc.fill_null(received.cast(pa.int64()), 0).to_numpy()
+    least = int(times.min())
+    step = max(MILLISECOND, (int(times.max()) - least) // RECEIPT_STEPS)
+    encoded = pc.dictionary_encode(accepted["environment_id"]).combine_chunks()
+    names = encoded.dictionary.to_pylist()
+    # One number for each environment, shard and step, so that one pass counts them all.
+    number = (times - least) // step
+    steps = int(number.max()) + 1
+    if len(names) > 1:
+        number += encoded.indices.to_numpy() * np.int64(shards * steps)
+    if shards > 1:
+        number += _shards_of(accepted["external_customer_id"], parts) * steps
+    counted = np.bincount(number, counting, len(names) * shards * steps).astype(np.int64)
+    of_all = counted.reshape(len(names), shards, steps)
+    return [
+        tuple(
+            Receipts(name, least + np.flatnonzero(mine) * step, mine[mine > 0])
+            for name, mine in zip(names, of_all[:, shard], strict=True)
+            if mine.any()
+        )
+        for shard in range(shards)
+    ]
+
+
+def _shards_of(
+    customers: pa.ChunkedArray, parts: Sequence[Mapping[str, Partials]]
+) -> npt.NDArray[np.int64]:
+    """Return the shard that each customer contributes to, 0 for those that contribute to none.
+
+    The parts were made by shard already, and their rows are few: no customer is hashed again.
+    """
+    known = [
+        pc.unique(
+            pa.chunked_array(
+                [chunk for each in part.values() for chunk in _customers(each)], pa.string()
+            )
+        )
+        for part in parts
+    ]
+    shard_of_known = np.repeat(np.arange(len(parts)), [len(each) for each in known])
+    encoded = pc.dictionary_encode(customers).combine_chunks()
+    places = pc.index_in(encoded.dictionary, value_set=pa.concat_arrays(known))
+    found = places.is_valid().to_numpy(zero_copy_only=False)
+    shards = np.zeros(len(encoded.dictionary), np.int64)
+    shards[found] = shard_of_known[places.drop_null().to_numpy()]
+    of_rows: npt.NDArray[np.int64] = shards[encoded.indices.to_numpy()]
+    return of_rows
+
+
+def _customers(partials: Partials) -> list[pa.Array]:
+    """Return the column of customers."""
+    chunks: list[pa.Array] = partials.table["external_customer_id"].chunks
+    return chunks
 
 
 def bytes_by_environment(

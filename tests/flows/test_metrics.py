@@ -30,7 +30,6 @@ from flows.metering.batches import ReadBatch
 from flows.metering.flow import Counts, MeteringSettings, metering_flow
 from flows.metering.observing import (
     RECEIPT_STEPS,
-    Receipts,
     bytes_by_environment,
     receipts_by_shard,
 )
@@ -42,6 +41,7 @@ from flows.metrics.weighted import WeightedHistogram
 from flows.stores.clickhouse import open_store
 from operators.decoding import Door
 from operators.lateness import BEGINNING
+from operators.partials import Partials
 from schemas.event import RECORDS
 from schemas.health import Check
 from schemas.meter import Aggregation, AggregationType, Meter
@@ -355,37 +355,39 @@ def test_many_observations_at_once_are_each_of_them_alone(
 def test_receipts_keep_each_event_and_its_time(
     events: list[tuple[str, int, int, bool]], shards: int
 ) -> None:
+    customers = pa.array([str(event[1]) for event in events], pa.string())
     table = pa.table(
         {
             "environment_id": pa.array([event[0] for event in events], pa.string()),
-            "external_customer_id": pa.array([str(event[1]) for event in events], pa.string()),
+            "external_customer_id": customers,
             "received_at": pa.array([event[2] for event in events], pa.timestamp("us", "UTC")),
         }
     )
-    wanted = [event for event in events if event[3]]
-    found = receipts_by_shard(table, pa.array([event[3] for event in events], pa.bool_()), shards)
-    assert len(found) == shards
+    wanted = pa.array([event[3] for event in events], pa.bool_())
+    parts = [
+        {"COUNT": Partials(pa.table({"external_customer_id": names}), None)}
+        for shard in range(shards)
+        for names in [[str(c) for c in range(10) if c % shards == shard]]
+    ]
+    found = receipts_by_shard(table, wanted, parts)
+    times = [event[2] for event in events]
+    step = max(1000, (max(times, default=0) - min(times, default=0)) // RECEIPT_STEPS)
     for name in "ab":
-        of_name = [each for shard in found for each in shard if each.environment_id == name]
-        times = sorted(event[2] for event in wanted if event[0] == name)
-        kept = sorted(
-            np.concatenate([_each_time(each) for each in of_name]).tolist() if of_name else []
-        )
-        assert len(kept) == len(times)
-        span = max((event[2] for event in wanted), default=0) - min(
-            (event[2] for event in wanted), default=0
-        )
-        step = max(1000, span // RECEIPT_STEPS)
-        assert all(0 <= time - floor < step for time, floor in zip(times, kept, strict=True))
-
-
-def _each_time(receipts: Receipts) -> np.ndarray:
-    return np.repeat(receipts.received_us, receipts.events)
+        for shard in range(shards):
+            mine = sorted(e[2] for e in events if e[3] and e[0] == name and e[1] % shards == shard)
+            kept = [
+                time
+                for each in found[shard]
+                if each.environment_id == name
+                for time in np.repeat(each.received_us, each.events).tolist()
+            ]
+            assert len(kept) == len(mine)
+            assert all(0 <= at - floor < step for at, floor in zip(mine, kept, strict=True))
 
 
 def test_a_log_without_receipt_times_has_no_receipts() -> None:
     table = pa.table({"received_at": pa.nulls(2, pa.timestamp("us", "UTC"))})
-    assert receipts_by_shard(table, pa.array([True, True]), 2) == [(), ()]
+    assert receipts_by_shard(table, pa.array([True, True]), [{}, {}]) == [(), ()]
 
 
 @given(st.lists(st.sampled_from(["a", "b", "none", "bad"]), min_size=1, max_size=12))

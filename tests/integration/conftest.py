@@ -67,3 +67,30 @@ def broker_script(root: Path) -> Callable[..., subprocess.CompletedProcess[str]]
         )
 
     return run
+
+
+@pytest.fixture
+def prometheus(root: Path, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Return a function that starts Prometheus on some targets and gives its URL; it ends with the test."""
+    folder = tmp_path / "prometheus"
+
+    def start(*targets: str) -> str:
+        given = [argument for target in targets for argument in ("--target", target)]
+        said = run_prometheus(root, "start", "--port", "0", "--data", str(folder), *given)
+        return f"http://{said.split()[0]}"
+
+    yield start
+    run_prometheus(root, "stop", "--data", str(folder))
+
+
+def run_prometheus(root: Path, *arguments: str) -> str:
+    """Run the script and return what it says; what it says about a failure is the failure."""
+    done = subprocess.run(
+        [sys.executable, str(root / "deploy" / "prometheus" / "prometheus"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=BROKER_SECONDS_MAX,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout

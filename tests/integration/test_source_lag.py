@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from flows.connectors.kafka_source import KafkaPosition, KafkaSettings, KafkaSource
 
