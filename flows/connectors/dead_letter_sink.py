@@ -41,7 +41,7 @@ class DeadLetterPartition(StatelessSinkPartition[pa.Table]):
         store: Store,
         door: str,
         publish: Callable[[pa.Table], None] | None,
-        observer: FlowObserver | None,
+        observer: FlowObserver | None = None,
     ):
         self._store = store
         self._door = door

@@ -54,7 +54,7 @@ class UsagePartition(StatelessSinkPartition[CellChange]):
         store: Store,
         meters: Mapping[str, Meter],
         publish: Callable[[pa.Table], None] | None,
-        observer: FlowObserver | None,
+        observer: FlowObserver | None = None,
     ):
         self._store = store
         self._meters = meters

@@ -30,6 +30,8 @@ from flows.connectors.usage_answers import StoredAnswers
 from flows.log.embedded import EmbeddedLog, open_log
 from flows.metering.flow import FLOW
 from flows.metering.registry import registered
+from flows.metrics.observer import DoorObserver, SeriesObserver, observe_request
+from flows.metrics.series import exposition, series
 from flows.serving.catalog import FileCatalog
 from flows.serving.embedded_metering import (
     RETENTION_EVERY_SECONDS,
@@ -150,6 +152,7 @@ class EmbeddedInstance:
             clock=now,
             events_max=settings.intake_events_max,
             event_bytes_max=settings.event_bytes_max,
+            observe=DoorObserver(series()),
         )
         authenticator = Authenticator(
             SqlKeys(opened.database), now, self._configured, background=self._errands.submit
@@ -162,8 +165,8 @@ class EmbeddedInstance:
             remembered=authenticator.remembered,
             clock=now,
             readiness=self.readiness,
-            exposition=lambda: (b"", "text/plain"),
-            on_request=lambda *_: None,
+            exposition=exposition,
+            on_request=partial(observe_request, series()),
             log=self._log,
             intake_partial=settings.intake_partial,
         )
@@ -207,6 +210,12 @@ class EmbeddedInstance:
             self.meters,
             flow.stopping,
             beat=flow.beat,
+            observer=SeriesObserver(
+                series(),
+                flow=FLOW,
+                environments=[self._scope.environment_id],
+                environment=self._scope.environment_id,
+            ),
             publish=self._feed.publish,
         )
 

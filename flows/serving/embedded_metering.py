@@ -13,10 +13,16 @@ from flows.connectors.dead_letter_sink import DeadLetterSink
 from flows.connectors.usage_sink import UsageSink
 from flows.log.embedded import EmbeddedLog
 from flows.log.retention import Removed, committed_position, retain
-from flows.log.source import EmbeddedLogSource, LogSourceSettings, expect_at_hand
+from flows.log.source import (
+    PARTITION_NAME,
+    EmbeddedLogSource,
+    LogSourceSettings,
+    expect_at_hand,
+)
 from flows.metering.backfilling import build_missing
 from flows.metering.flow import Counts, MeteringSettings, metering_flow
 from flows.metering.layout import prepare
+from flows.metrics.observer import SeriesObserver
 from flows.settings import Settings
 from flows.stores.clickhouse import Store
 from schemas.meter import Meter
@@ -34,6 +40,7 @@ def run_embedded_metering(
     stop: threading.Event,
     *,
     beat: Callable[[], None],
+    observer: SeriesObserver,
     publish: Callable[[pa.Table], None] | None = None,
 ) -> Counts:
     """Meter the log until `stop` is set; goes on where an earlier run on the same folder stopped.
@@ -45,15 +52,22 @@ def run_embedded_metering(
     build_missing(store, meters, lambda _: beat())
     counts = Counts()
     flow = metering_flow(
-        EmbeddedLogSource(log, source_settings(settings), stop, on_heartbeat=beat),
+        EmbeddedLogSource(
+            log,
+            source_settings(settings),
+            stop,
+            on_heartbeat=beat,
+            on_read=observer.read_of(PARTITION_NAME),
+        ),
         store,
         meters,
         MeteringSettings(
             state, settings.shards, timedelta(milliseconds=settings.flush_milliseconds)
         ),
-        usage=UsageSink(store, {meter.id: meter for meter in meters}, publish),
-        dead_letters=DeadLetterSink(store, DOOR),
+        usage=UsageSink(store, {meter.id: meter for meter in meters}, publish, observer=observer),
+        dead_letters=DeadLetterSink(store, DOOR, observer=observer),
         counts=counts,
+        observer=observer,
     )
     run_main(
         flow,

@@ -1,31 +1,31 @@
-"""Starting the workers of `tally serve` under one supervisor, on one socket."""
+"""Starting `tally serve`: stores brought up once, then one process that serves, or several on one socket."""
 
 import os
 import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from socket import socket
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from flows.catalog import load_catalog
 from flows.logs import configure_logs
+from flows.metrics.workers import share_metrics
 from flows.serving.http_server import GRACE_SECONDS, listening, url_of
-from flows.settings import Settings
+from flows.serving.workers import keep_working
+from flows.settings import Settings, resolve
 from flows.sql_store import open_sql
 from flows.stopping import stop_on_signals
 from flows.stores.clickhouse import open_store
 from schemas.errors import ValidationFailed
 
-# A worker imports the engine before it answers for the first time.
-HEALTH_SECONDS_MAX = 60
-
 
 def serve_api(settings: Settings, workers: int) -> None:
     """Serve until SIGTERM or SIGINT. Raises ValidationFailed and StoreError before anything listens.
 
-    The settings must be in the environment, where the workers read them.
+    The settings must be in the environment, where the workers read them. The log need not be there:
+    until it is, intake answers 503 and `/readyz` says why.
     """
     if not settings.clickhouse_url:
         raise ValidationFailed(
@@ -37,28 +37,35 @@ def serve_api(settings: Settings, workers: int) -> None:
     bound = listening(settings.host, settings.port)
     sys.stderr.write(f"tally serve  {url_of(bound)}  workers {workers}\n")
     sys.stderr.flush()
+    if workers == 1:
+        serve_in_this_process(bound)
+        return
     with tempfile.TemporaryDirectory(prefix="tally-metrics-") as folder:
-        if workers > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        config = uvicorn.Config(
-            "flows.serving.worker:application",
-            factory=True,
-            workers=workers,
-            log_config=None,
-            access_log=False,
-            loop="uvloop",
-            http="httptools",
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            timeout_worker_healthcheck=HEALTH_SECONDS_MAX,
-            timeout_keep_alive=75,
-            server_header=False,
-        )
-        if workers > 1:
-            Multiprocess(config, sockets=[bound]).run()
-            return
-        # The server raises the signal that ended it once more: by then it has done its work.
-        stop_on_signals()
-        uvicorn.Server(config).run(sockets=[bound])
+        share_metrics(Path(folder))
+        keep_working(serve_in_this_process, bound, workers)
+
+
+def serve_in_this_process(bound: socket) -> None:
+    """Serve on a socket until SIGTERM or SIGINT, by the settings of the environment.
+
+    Raises ValidationFailed and StoreError if it cannot begin.
+    """
+    # The server raises the signal that ended it once more: by then it has done its work.
+    stop_on_signals()
+    # Whoever only looks after workers needs nothing of what an application is made of.
+    from flows.serving.worker import Worker  # noqa: PLC0415 - see above.
+
+    config = uvicorn.Config(
+        Worker(resolve(flags={}, environment=os.environ)),
+        log_config=None,
+        access_log=False,
+        loop="uvloop",
+        http="httptools",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=75,
+        server_header=False,
+    )
+    uvicorn.Server(config).run(sockets=[bound])
 
 
 def _bring_stores_up(settings: Settings) -> None:

@@ -1,7 +1,6 @@
 """One worker of `tally serve`: the API on Kafka, ClickHouse and SQL, with no state of its own.
 
-The server makes the application by `application`, in each process that it starts; what the command
-line said comes through the environment, as settings do.
+Each process makes its own (`flows.serving.production`).
 """
 
 import os
@@ -24,26 +23,22 @@ from flows.connectors.usage_answers import StoredAnswers
 from flows.log.kafka import KafkaLog
 from flows.logs import configure_logs
 from flows.metering.registry import with_generations
+from flows.metrics.observer import DoorObserver, observe_request
+from flows.metrics.series import exposition, series
 from flows.serving.catalog import FileCatalog
 from flows.serving.defaults import catalog_of
 from flows.serving.embedded import expect_at_head
 from flows.serving.supervision import checked
-from flows.settings import Settings, resolve
+from flows.settings import Settings
 from flows.sql_store import open_sql
 from flows.stores.clickhouse import open_store
 from flows.stores.dead_letters import insert_rejected
-from schemas.errors import ValidationFailed
 from schemas.health import Check
 from schemas.scope import Scope
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
-
-def application() -> "Worker":
-    """Return the application of one worker process, by the settings of its environment."""
-    return Worker(resolve(flags={}, environment=os.environ))
 
 
 class Worker:
@@ -67,10 +62,6 @@ class Worker:
 
     def _services(self, settings: Settings) -> Services:
         """Open the log and the stores, and return what the application works with."""
-        if not settings.clickhouse_url:
-            raise ValidationFailed(
-                "`tally serve` needs a ClickHouse server: set TALLY_CLICKHOUSE_URL, or use `tally dev`"
-            )
         held = self._held
         log = KafkaLog(settings.kafka_brokers, settings.topic_events)
         held.callback(log.close)
@@ -102,6 +93,7 @@ class Worker:
                 clock=now,
                 events_max=settings.intake_events_max,
                 event_bytes_max=settings.event_bytes_max,
+                observe=DoorObserver(series()),
             ),
             answers=StoredAnswers(store),
             catalog=FileCatalog(catalog, partial(with_generations, store)),
@@ -109,8 +101,8 @@ class Worker:
             remembered=authenticator.remembered,
             clock=now,
             readiness=readiness,
-            exposition=lambda: (b"", "text/plain"),
-            on_request=lambda *_: None,
+            exposition=exposition,
+            on_request=partial(observe_request, series()),
             log=structlog.get_logger("tally"),
             intake_partial=settings.intake_partial,
         )

@@ -1,15 +1,14 @@
 """Pages of accepted events: the one way to list them, counted exactly, by offset or by cursor.
 
-A page is found in two steps. The keys that order events are read first, a narrow read however many
-events there are; then the events of one page. Where properties are asked for, candidates are
-judged by the operators, a piece at a time (metering.md 6.2), and only their keys are kept.
+A page is found in three steps, each narrower than the one before: how many events each hour (or name)
+holds, the keys of those hours that the page lies in, and the events of the page. Where properties are
+asked for, candidates are judged by the operators, a piece at a time (metering.md 6.2), and only their
+keys are kept.
 """
 
-import base64
-import binascii
-import json
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -27,19 +26,23 @@ from flows.stores.choosing import (
     scope_parameters,
 )
 from flows.stores.clickhouse import IN_SCOPE, Store
+from flows.stores.cursors import Cursor, cursor_text, read_cursor
 from flows.stores.engine import among, select
 from flows.stores.event_reading import (
     EVENTS_TOGETHER,
+    HOUR,
+    Span,
     columns_of_events,
-    count_chosen,
     in_span,
     read_chosen,
     spans,
 )
+from flows.stores.tables import schema
 from operators.digests import identity_digests
 from operators.matching import matches
 from operators.properties import property_columns
-from schemas.errors import ValidationFailed
+from operators.windows import instant as at_instant
+from schemas.event import INSTANT
 from schemas.event_query import EventPage, EventQuery, EventSort, StoredEvent
 
 # What names a row, in the order of the table's key, and what orders a page.
@@ -59,58 +62,13 @@ _SHOWN = columns_of_events(
         "properties",
     ]
 )
-# The first instant that no event can have, in microseconds (metering.md 2.1).
-_END = microseconds(datetime(2200, 1, 1, tzinfo=UTC))
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """A place in a list of events, whatever the list is ordered by."""
-
-    at_microseconds: int
-    event_name: str
-    event_id: str
-
-    def key(self, sort: EventSort) -> tuple[int | str, str]:
-        """Return what the place is in one order."""
-        first = self.at_microseconds if sort is EventSort.TIMESTAMP else self.event_name
-        return first, self.event_id
-
-
-def cursor_text(cursor: Cursor) -> str:
-    """Return a cursor as the opaque text that callers send back.
-
-    >>> read_cursor(cursor_text(Cursor(5, "call", "é::1")), "iter_last_key").event_id
-    'é::1'
-    """
-    parts = [cursor.at_microseconds, cursor.event_name, cursor.event_id]
-    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def read_cursor(text: str, field: str) -> Cursor:
-    """Return the place that a cursor names. Raises ValidationFailed about `field` if it names none.
-
-    >>> read_cursor("no cursor", "iter_last_key")
-    Traceback (most recent call last):
-        ...
-    schemas.errors.ValidationFailed: iter_last_key is no cursor of this list
-    """
-    try:
-        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        found = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True).decode())
-    except (ValueError, binascii.Error, RecursionError):
-        found = None
-    match found:
-        case [int() as at, str() as name, str() as event_id] if not isinstance(at, bool):
-            if 0 <= at < _END and "\0" not in name + event_id and _is_unicode(name + event_id):
-                return Cursor(at, name, event_id)
-    raise ValidationFailed(f"{field} is no cursor of this list", field=field)
-
-
-def _is_unicode(text: str) -> bool:
-    """Tell whether a text is free of half surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+_HOURS = schema(
+    pa.field("bin", INSTANT, nullable=False), pa.field("events", pa.uint64(), nullable=False)
+)
+_NAMES = schema(
+    pa.field("bin", pa.string(), nullable=False), pa.field("events", pa.uint64(), nullable=False)
+)
+HOUR_MICROSECONDS = HOUR // timedelta(microseconds=1)
 
 
 def read_page(store: Store, query: EventQuery) -> EventPage:
@@ -124,14 +82,23 @@ def read_page(store: Store, query: EventQuery) -> EventPage:
         keys, total = _judged_keys(store, query, walk)
     else:
         choice = choice_of(query)
-        total = count_chosen(store, choice)
-        keys = _ordered_keys(store, choice, walk)
+        bins = _bins(store, choice, walk)
+        total = sum(each.events for each in bins)
+        keys = _ordered_keys(store, choice, walk, bins)
     has_more = keys.num_rows > query.page_size
     keys = keys.slice(0, query.page_size)
     events = _events(store, query, keys)
     ends = [cursor_text(_cursor_of(each)) for each in (*events[:1], *events[-1:])]
     first, last = ends or (None, None)
     return EventPage(events, total, has_more, first, last)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bin:
+    """The events of one hour, by its first microsecond, or of one name; and how many they are."""
+
+    first: int | str
+    events: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +115,16 @@ class _Walk:
     def direction(self) -> str:
         """Return the word of SQL for the direction."""
         return "DESC" if self.descending else "ASC"
+
+    def behind(self, part: _Bin) -> int:
+        """Return 1 if a bin lies behind the place that the walk begins at, 0 if around it, else -1."""
+        if self.beyond is None:
+            return 1
+        place, first = self.beyond.key(self.sort)[0], part.first
+        if isinstance(place, int):
+            place -= place % HOUR_MICROSECONDS
+        after = (first > place) - (first < place)  # type: ignore[operator]  # both are of one kind
+        return -after if self.descending else after
 
 
 def _walk(query: EventQuery) -> _Walk:
@@ -182,29 +159,81 @@ def choice_of(query: EventQuery) -> EventChoice:
     )
 
 
-def _ordered_keys(store: Store, choice: EventChoice, walk: _Walk) -> pa.Table:
+def _bins(store: Store, choice: EventChoice, walk: _Walk) -> list[_Bin]:
+    """Return how many events each hour holds, or each name, in the order of a walk."""
+    by_time = walk.sort is EventSort.TIMESTAMP
+    columns = _HOURS if by_time else _NAMES
+    expression = "toStartOfHour(timestamp)" if by_time else "event_name"
+    where, parameters = combined(event_conditions(choice), ([NOT_WITHDRAWN], {}))
+    # A row that was written twice has one digest; collapsing such rows would cost twice as much.
+    rows = store.engine.read(
+        f"SELECT {expression} AS bin, uniqExact(event_digest) FROM events "
+        f"WHERE {where} GROUP BY bin ORDER BY bin {walk.direction}",
+        columns,
+        parameters,
+    )
+    first = rows["bin"].cast(pa.int64()) if by_time else rows["bin"]
+    pairs = zip(first.to_pylist(), rows["events"].to_pylist(), strict=True)
+    return [_Bin(each, events) for each, events in pairs]
+
+
+def _wanted(bins: Sequence[_Bin], walk: _Walk) -> tuple[list[_Bin], int]:
+    """Return the bins that a walk must look into, and how many of their first events it skips."""
+    chosen: list[_Bin] = []
+    offset, held = walk.offset, 0
+    for each in bins:
+        # How far behind the place a bin lies: those before it are passed, that with it is cut.
+        behind = walk.behind(each)
+        if behind < 0:
+            continue
+        if behind and not chosen and each.events <= offset:
+            offset -= each.events
+            continue
+        chosen.append(each)
+        held += each.events if behind else 0
+        if held >= offset + walk.rows:
+            break
+    return chosen, offset
+
+
+def _narrowed(choice: EventChoice, bins: Sequence[_Bin], sort: EventSort) -> EventChoice:
+    """Return a choice cut down to some neighbouring bins."""
+    if sort is EventSort.EVENT_NAME:
+        return replace(choice, event_names=[str(each.first) for each in bins])
+    starts = sorted(each.first for each in bins if isinstance(each.first, int))
+    first, last = at_instant(starts[0]), at_instant(starts[-1])
+    return in_span(choice, Span(first, last + HOUR, 0, ()))
+
+
+def _ordered_keys(store: Store, choice: EventChoice, walk: _Walk, bins: Sequence[_Bin]) -> pa.Table:
     """Return the first keys of a walk, in its order (KEYS)."""
-    place: Conditions = ([], {})
-    if walk.beyond is not None:
-        sign = "<" if walk.descending else ">"
-        first: object = walk.beyond.event_name
-        expression = "{beyond:String}"
-        if walk.sort is EventSort.TIMESTAMP:
-            first, expression = walk.beyond.at_microseconds, instant("{beyond:Int64}")
-        column = str(walk.sort)
-        # The first half alone lets the key of the table leave rows out.
-        place = (
-            [
-                f"{column} {sign}= {expression}",
-                f"({column} {sign} {expression} OR event_id {sign} {{beyond_id:String}})",
-            ],
-            {"beyond": first, "beyond_id": walk.beyond.event_id},
-        )
-    where, parameters = combined(event_conditions(choice), ([NOT_WITHDRAWN], {}), place)
+    chosen, offset = _wanted(bins, walk)
+    if not chosen:
+        return KEYS.empty_table()
+    choice = _narrowed(choice, chosen, walk.sort)
+    where, parameters = combined(event_conditions(choice), ([NOT_WITHDRAWN], {}), _beyond(walk))
     order = f"{walk.sort} {walk.direction}, event_id {walk.direction}"
-    statement = f"{select(KEYS, 'events FINAL', where, order=order)} "
-    statement += f" LIMIT {walk.rows} OFFSET {walk.offset}"
+    statement = f"{select(KEYS, 'events FINAL', where, order=order)}"
+    statement += f" LIMIT {walk.rows} OFFSET {offset}"
     return store.engine.read(statement, KEYS, parameters)
+
+
+def _beyond(walk: _Walk) -> Conditions:
+    """Return the condition that leaves out what does not lie behind the place of a cursor."""
+    if walk.beyond is None:
+        return [], {}
+    sign = "<" if walk.descending else ">"
+    first: object = walk.beyond.event_name
+    expression = "{beyond:String}"
+    if walk.sort is EventSort.TIMESTAMP:
+        first, expression = walk.beyond.at_microseconds, instant("{beyond:Int64}")
+    column = str(walk.sort)
+    # The first half alone lets the key of the table leave rows out.
+    found = [
+        f"{column} {sign}= {expression}",
+        f"({column} {sign} {expression} OR event_id {sign} {{beyond_id:String}})",
+    ]
+    return found, {"beyond": first, "beyond_id": walk.beyond.event_id}
 
 
 def _judged_keys(store: Store, query: EventQuery, walk: _Walk) -> tuple[pa.Table, int]:

@@ -32,7 +32,6 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _COUNTED = schema(
     pa.field("at", INSTANT, nullable=False), pa.field("events", pa.uint64(), nullable=False)
 )
-_TOTAL = schema(pa.field("events", pa.uint64(), nullable=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +57,6 @@ def read_chosen(store: Store, choice: EventChoice, columns: pa.Schema) -> pa.Tab
     """Return some columns of the chosen events, each event once, in no order. Raises StoreError."""
     where, parameters = combined(event_conditions(choice), ([NOT_WITHDRAWN], {}))
     return store.engine.read(select(columns, "events FINAL", where), columns, parameters)
-
-
-def count_chosen(store: Store, choice: EventChoice) -> int:
-    """Return how many events are chosen, each once. Raises StoreError."""
-    where, parameters = combined(event_conditions(choice), ([NOT_WITHDRAWN], {}))
-    rows = store.engine.read(f"SELECT count() FROM events FINAL WHERE {where}", _TOTAL, parameters)
-    return int(rows["events"][0].as_py())
 
 
 def spans(store: Store, choice: EventChoice, together: int = EVENTS_TOGETHER) -> list[Span]:

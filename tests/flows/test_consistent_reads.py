@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from bytewax.testing import TestingSource, run_main
 
@@ -72,12 +73,15 @@ class Tape:
 
     engine: Any
     writes: list[Callable[[Any], None]] = field(default_factory=list)
+    tables: set[str] = field(default_factory=set)
     flushes: list[dict[str, Any] | None] = field(default_factory=list)
     heard: Callable[[], None] = lambda: None
 
     def insert(self, table: str, rows: pa.Table) -> None:
         self.writes.append(lambda engine: engine.insert(table, rows))
         self.flushes.append(rows.to_pylist()[0] if table == "flushes" else None)
+        if rows.num_rows:
+            self.tables.add(table)
         self.engine.insert(table, rows)
 
     def command(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
@@ -172,7 +176,7 @@ def answers_of_flushes(
         accepted = first_copies(copies, frontier_of(row))
         mine = customer_shards(accepted, SHARDS) == shard
         if customer is not None:
-            mine &= pa.compute.equal(accepted["external_customer_id"], customer).to_numpy()
+            mine &= pc.equal(accepted["external_customer_id"], customer).to_numpy()
         pairs = match([meter], accepted.filter(pa.array(mine))).counted
         found[shard].add(answer(meter, usage_of_pairs(pairs), PERIOD).value)
     return found
@@ -280,7 +284,8 @@ def test_an_answer_is_that_of_some_flush_whatever_is_written_meanwhile(
 ) -> None:
     tape, _ = taped
     assert sum(row is not None for row in tape.flushes) >= 16, "too few flushes to fall between"
-    for number in range(3):
+    assert tape.tables >= {"withdrawn", "corrections"}, "no copy took the place of another"
+    for number in range(2):
         asked, found = strays(folder, taped, f"tally_careful_{number}", careful=True)
         assert asked >= 20
         assert found == []
@@ -289,7 +294,7 @@ def test_an_answer_is_that_of_some_flush_whatever_is_written_meanwhile(
 @embedded
 def test_without_the_protocol_answers_stray(folder: str, taped: tuple[Tape, pa.Table]) -> None:
     found = [
-        strays(folder, taped, f"tally_careless_{number}", careful=False)[1] for number in range(3)
+        strays(folder, taped, f"tally_careless_{number}", careful=False)[1] for number in range(2)
     ]
     assert any(found)
 
@@ -306,7 +311,7 @@ def test_when_all_is_written_the_answer_is_that_of_all_events(
         while replay.done < len(tape.writes):
             replay.write()
         for meter in METERS:
-            own = pairs.filter(pa.compute.equal(pairs["meter_id"], meter.id))
+            own = pairs.filter(pc.equal(pairs["meter_id"], meter.id))
             query = UsageQuery(SCOPE, meter, PERIOD)
             found = StoredAnswers(store, pause=replay.pause).answer(query)
             assert found == answer(meter, usage_of_pairs(own), PERIOD)
@@ -321,7 +326,7 @@ def settled(
     def seen() -> Mapping[int, Published]:
         return script.pop(0) if len(script) > 1 else script[0]
 
-    def part(reading: str, shard: int, frontier: Frontier, last: bool) -> Any:  # noqa: FBT001
+    def part(reading: str, shard: int, frontier: Frontier, last: bool) -> Any:
         del shard, last, reading
         return frontier.get((0, 0), -1)
 
@@ -360,7 +365,11 @@ def test_a_reading_counts_if_no_flush_falls_into_it(
 
 
 def test_shards_settle_one_by_one() -> None:
-    script = [{0: REST, 1: BEGUN}, {0: REST, 1: NEXT}, {0: NEXT, 1: NEXT}]
+    script: list[Mapping[int, Published]] = [
+        {0: REST, 1: BEGUN},
+        {0: REST, 1: NEXT},
+        {0: NEXT, 1: NEXT},
+    ]
     settlement, _ = settled(script, {0, 1})
     assert settlement == [("a", {0: 10}), ("b", {1: 20})]
 

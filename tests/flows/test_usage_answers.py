@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -302,6 +303,24 @@ def test_tenants_and_environments_never_meet(store: Store, scope: Scope) -> None
     for other in (Scope("t", "elsewhere"), Scope("other", scope.environment_id)):
         assert StoredAnswers(store).answer(UsageQuery(other, meter, day)).value == 0
     assert StoredAnswers(store, pause=never).answer(UsageQuery(scope, meter, day)).value == 1
+
+
+def test_threads_ask_one_store_at_once(store: Store, scope: Scope) -> None:
+    rows = [
+        {
+            "timestamp": START + timedelta(minutes=number),
+            "properties": f'{{"kept": 1, "v": {number}}}',
+        }
+        for number in range(30)
+    ]
+    table = stored_events(scope, rows)
+    meters = flushed(store, of_scope([meter_of("SUM"), meter_of("COUNT_UNIQUE")], scope), table)
+    period = Interval(START + timedelta(seconds=30), START + timedelta(minutes=20, seconds=30))
+    queries = [UsageQuery(scope, meter, period) for meter in meters] * 6
+    answers = StoredAnswers(store, pause=never)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(answers.answer, queries))
+    assert found == [reference(query, table) for query in queries]
 
 
 def test_an_unknown_zone_is_refused(store: Store, scope: Scope) -> None:
