@@ -38,6 +38,29 @@ Key = Annotated[
 ]
 
 
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILES", help="NDJSON or CSV files; .gz is read, - is stdin.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Append to the log of a folder that no tally runs on."),
+]
+State = Annotated[
+    str, typer.Option(metavar="DIR", help="Where it is kept how far each file has come.")
+]
+Again = Annotated[bool, typer.Option("--again", help="Send files again that were sent whole.")]
+Batch = Annotated[
+    int, typer.Option(min=1, max=100_000, help="Events of a request; what the server takes.")
+]
+InFlight = Annotated[
+    int, typer.Option(min=1, max=64, help="Requests at a time; 1 keeps the order of the file.")
+]
+PatienceSeconds = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=0.0, help="How long a silent instance is asked again."),
+]
+
+
 class SummaryFormat(StrEnum):
     """How the summary is written: as lines on stderr, or as JSON on stdout too."""
 
@@ -45,37 +68,21 @@ class SummaryFormat(StrEnum):
     JSON = "json"
 
 
+Form = Annotated[SummaryFormat, typer.Option("--format", help="How the summary is written.")]
+
+
 def ingest(
     *,
-    files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILES", help="NDJSON or CSV files; .gz is read, - is stdin."),
-    ],
+    files: Files,
     url: Url = None,
     key: Key = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Append to the log of a folder that no tally runs on."),
-    ] = None,
-    state: Annotated[
-        str, typer.Option(metavar="DIR", help="Where it is kept how far each file has come.")
-    ] = STATE,
-    again: Annotated[
-        bool, typer.Option("--again", help="Send files again that were sent whole.")
-    ] = False,
-    batch: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Events of a request; what the server takes.")
-    ] = 1000,
-    in_flight: Annotated[
-        int, typer.Option(min=1, max=64, help="Requests at a time; 1 keeps the order of the file.")
-    ] = 4,
-    patience: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", min=0.0, help="How long a silent instance is asked again."),
-    ] = 60.0,
-    form: Annotated[
-        SummaryFormat, typer.Option("--format", help="How the summary is written.")
-    ] = SummaryFormat.TEXT,
+    data: Data = None,
+    state: State = STATE,
+    again: Again = False,
+    batch: Batch = 1000,
+    in_flight: InFlight = 4,
+    patience: PatienceSeconds = 60.0,
+    form: Form = SummaryFormat.TEXT,
 ) -> None:
     """Send files of events to an instance; the same command again goes on where it stopped.
 

@@ -14,7 +14,7 @@ import typer
 
 from flows.cli.ingest import Key, Url, instance_of, key_of
 from flows.cli.meter import instant, window_size
-from flows.cli.output import Figure, Format, console, shown, write_json, write_rows
+from flows.cli.output import Figure, Format, console, say, shown, write_json, write_rows
 from schemas.errors import NotFound, StoreError
 
 if TYPE_CHECKING:
@@ -32,6 +32,26 @@ COLUMNS = ("meter", "value", "usage", "last_window")
 CSV_COLUMNS = ("meter", "value", "window", "last_window_start", "last_window")
 
 
+Data = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Read a folder that no tally runs on, in place of a URL."),
+]
+CatalogFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="With --data: the catalog of its meters; a sample."),
+]
+Meters = Annotated[
+    list[str] | None, typer.Option(metavar="M", help="Name or id of a meter; may come again.")
+]
+Customer = Annotated[
+    str | None, typer.Option(metavar="C", help="External id of a customer; default: all.")
+]
+Window = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Window of the line, as HOUR; default: 20 to 60 of them."),
+]
+
+
 class UsageFormat(StrEnum):
     """How usage is written."""
 
@@ -44,32 +64,17 @@ def usage(
     *,
     url: Url = None,
     key: Key = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="Read a folder that no tally runs on, in place of a URL."),
-    ] = None,
-    catalog: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="With --data: the catalog of its meters; a sample."),
-    ] = None,
-    meter: Annotated[
-        list[str] | None, typer.Option(metavar="M", help="Name or id of a meter; may come again.")
-    ] = None,
-    customer: Annotated[
-        str | None, typer.Option(metavar="C", help="External id of a customer; default: all.")
-    ] = None,
+    data: Data = None,
+    catalog: CatalogFile = None,
+    meter: Meters = None,
+    customer: Customer = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="T", help="Start, as 2026-01-01T00:00:00Z.")
     ] = None,
     end: Annotated[
         str | None, typer.Option("--to", metavar="T", help="End; not in the range itself.")
     ] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE", help="Window of the line, as HOUR; default: 20 to 60 of them."
-        ),
-    ] = None,
+    window: Window = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show it again and again until Ctrl-C.")
     ] = False,
@@ -160,10 +165,11 @@ def stored_usage(data: str, catalog: str | None) -> "Iterator[UsageSource]":
         from flows.stores.clickhouse import open_store
         from schemas.scope import Scope
 
-        meters = catalog_of(settings)[0].meters
+        loaded, described = catalog_of(settings)
+        say(f"catalog: {described}")
         with open_store(str(store_folder), settings.clickhouse_database) as store:
             scope = Scope(settings.tenant, settings.environment)
-            yield StoredUsage(StoredAnswers(store), meters, scope)
+            yield StoredUsage(StoredAnswers(store), loaded.meters, scope)
 
 
 def write_readings(readings: "Sequence[Reading]", asked: "Question", form: UsageFormat) -> None:

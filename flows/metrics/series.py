@@ -163,6 +163,12 @@ class Series:
             registry=registry,
             buckets=FLUSH_BUCKETS,
         )
+        self.alerts = Counter(
+            "tally_alerts_total",
+            "Alerts told, by what is watched and the level that was entered.",
+            ("env", "alert_type", "status"),
+            registry=registry,
+        )
         self.store_errors = Counter(
             "tally_store_errors_total",
             "Calls of a store that failed.",

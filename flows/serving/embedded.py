@@ -251,6 +251,8 @@ class EmbeddedInstance:
 
     def _alerted(self, customer: str, alert: Alert) -> None:
         """Tell of an alert."""
+        labels = self._scope.environment_id, str(alert.alert_type), str(alert.status)
+        series().alerts.labels(*labels).inc()
         self._log.warning(
             "alert", customer=customer, type=str(alert.alert_type), state=str(alert.status)
         )

@@ -1,6 +1,7 @@
 """Starting `tally serve`: stores brought up once, then one process that serves, or several on one socket."""
 
 import os
+import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -50,8 +51,7 @@ def serve_in_this_process(bound: socket) -> None:
 
     Raises ValidationFailed and StoreError if it cannot begin.
     """
-    # The server raises the signal that ended it once more: by then it has done its work.
-    stop_on_signals()
+    stop = stop_on_signals()
     # Whoever only looks after workers needs nothing of what an application is made of.
     from flows.serving.worker import Worker  # noqa: PLC0415 - see above.
 
@@ -65,7 +65,13 @@ def serve_in_this_process(bound: socket) -> None:
         timeout_keep_alive=75,
         server_header=False,
     )
-    uvicorn.Server(config).run(sockets=[bound])
+    server = uvicorn.Server(config)
+    # The server takes signals while it runs, and raises the one that ended it once more when it has done
+    # its work. One that comes before it runs must not be lost.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    server.should_exit = stop.is_set()
+    server.run(sockets=[bound])
 
 
 def _bring_stores_up(settings: Settings) -> None:

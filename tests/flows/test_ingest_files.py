@@ -6,7 +6,7 @@ import json
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -25,7 +25,7 @@ from flows.client.deliveries import Target
 from flows.client.ingesting import FileSummary, Work, ingest
 from flows.client.instance import Instance
 from flows.client.lines import file_batches
-from flows.client.patience import Patience, Stopped
+from flows.client.patience import Patience
 from flows.client.sending import HttpTarget, cuts, sendable
 from flows.connectors.event_door import LogDoor
 from flows.connectors.file_source import FilePosition, FileSettings, FileSource
@@ -36,10 +36,6 @@ from schemas.access import Principal, Role
 from schemas.errors import (
     InputUnreadable,
     InvalidOperation,
-    PermissionDenied,
-    StoreError,
-    TallyError,
-    Unauthorized,
     ValidationFailed,
 )
 from schemas.event import REJECTED
@@ -59,18 +55,11 @@ class Quiet:
 
 
 class Server(httpx.BaseTransport):
-    """The real application over a log in memory, in place of a network that fails as it is told.
+    """The real application over a log in memory, in place of a network."""
 
-    `plan` is asked before each request, by its number: a status to answer with, an exception to raise,
-    or None to let it through.
-    """
-
-    def __init__(self, plan: Callable[[int], int | Exception | None] = lambda _: None) -> None:
-        self.plan = plan
-        self.requests = 0
+    def __init__(self) -> None:
         self.log: list[pa.Table] = []
         self.letters: list[pa.Table] = []
-        self.lock = threading.Lock()
         self.app = build_app(
             Services(
                 door=LogDoor(self, self.letters.append, clock=lambda: NOON),
@@ -93,13 +82,6 @@ class Server(httpx.BaseTransport):
     def check(self) -> None: ...
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        with self.lock:
-            number, self.requests = self.requests, self.requests + 1
-        planned = self.plan(number)
-        if isinstance(planned, Exception):
-            raise planned
-        if planned is not None:
-            return httpx.Response(planned, headers={"retry-after": "3"}, json={"message": "later"})
         return asyncio.run(self._answered(request))
 
     async def _answered(self, request: httpx.Request) -> httpx.Response:
@@ -122,34 +104,11 @@ class Server(httpx.BaseTransport):
         return [(row["value"], row["reason"]) for row in rows]
 
 
-class Clock:
-    """Seconds that pass only while somebody pauses."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.pauses: list[float] = []
-
-    def pause(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.now += seconds
-
-
-def target_to(
-    server: httpx.BaseTransport,
-    *,
-    key: str = "event_ingestor",
-    clock: Clock | None = None,
-    seconds: float = 60,
-    waiting: Callable[[str], None] = lambda _: None,
-    events_max: int = 2,
-    in_flight: int = 1,
-) -> HttpTarget:
-    time = clock or Clock()
-    patience = Patience(
-        seconds, waiting=waiting, clock=lambda: time.now, pause=time.pause, chance=lambda: 1.0
+def target_to(server: Server, *, events_max: int = 2, in_flight: int = 1) -> HttpTarget:
+    instance = Instance("http://tally.test", "event_ingestor", transport=server)
+    return HttpTarget(
+        instance, Patience(0), name="here", events_max=events_max, in_flight=in_flight
     )
-    instance = Instance("http://tally.test", key, transport=server)
-    return HttpTarget(instance, patience, name="here", events_max=events_max, in_flight=in_flight)
 
 
 def sent(
@@ -347,147 +306,10 @@ def test_cuts_hold_every_row_once_within_both_bounds(
         assert sum(sizes[start:end]) <= bytes_max or end - start == 1
 
 
-@pytest.mark.parametrize(
-    "failure", [429, 500, 502, 503, 504, httpx.ConnectError("refused"), httpx.ReadTimeout("late")]
-)
-def test_an_instance_that_was_away_gets_everything_when_it_is_back(
-    tmp_path: Path, failure: int | Exception
-) -> None:
-    clock, told = Clock(), list[str]()
-    server = Server(lambda number: failure if number in {1, 2} else None)
-    path = file_of(tmp_path / "events.ndjson", [GOOD] * 6)
-    sent(path, target_to(server, clock=clock, waiting=told.append))
-    assert sorted(server.ids()) == sorted(ids_read_in_place(path))
-    assert clock.pauses == ([3.0, 3.0] if isinstance(failure, int) else [0.1, 0.2])
-    assert len(told) == 1
-
-
-def test_an_answer_that_got_lost_makes_no_second_event(tmp_path: Path) -> None:
-    class Deaf(Server):
-        """Takes the first request, and its answer does not arrive."""
-
-        def handle_request(self, request: httpx.Request) -> httpx.Response:
-            answer = super().handle_request(request)
-            if self.requests == 1:
-                raise httpx.RemoteProtocolError("the peer closed the connection")
-            return answer
-
-    server = Deaf()
-    path = file_of(tmp_path / "events.ndjson", [b'{"event_name":"a","external_customer_id":"c"}'])
-    sent(path, target_to(server))
-    assert len(server.values()) == 2
-    assert len(set(server.values())) == 1
-
-
-def test_patience_ends_with_one_clear_line_and_the_journal_kept(tmp_path: Path) -> None:
-    clock = Clock()
-    server = Server(lambda number: 503 if number >= 2 else None)
-    path = file_of(tmp_path / "events.ndjson", [GOOD] * 10)
-    summary = FileSummary(str(path))
-    work = Work(target_to(server, clock=clock), tmp_path / "state", clock=lambda: 0.0)
-    with pytest.raises(StoreError, match=r"answers 503: later \(for 60 seconds"):
-        ingest(str(path), work, summary)
-    assert clock.now == 60
-    assert (summary.lines, summary.appended) == (4, 4)
-
-    back = Server()
-    again = sent(path, target_to(back), tmp_path / "state")
-    assert (again.lines_before, again.sent) == (4, 6)
-    assert server.ids() + back.ids() == ids_read_in_place(path)
-
-
-@given(st.integers(0, 12), st.sampled_from([1, 4]))
-@settings(max_examples=15)
-def test_wherever_it_is_stopped_going_on_loses_nothing(place: int, in_flight: int) -> None:
-    lines = [GOOD, GOOD, b"{bad", GOOD[:-1] + b',"event_id":"mine"}', GOOD] * 5
-    with tempfile.TemporaryDirectory() as folder:
-        path, state = file_of(Path(folder) / "events.ndjson", lines), Path(folder) / "state"
-        server = Server(lambda number: 400 if number >= place else None)
-        with pytest.raises(TallyError):
-            sent(path, target_to(server, in_flight=in_flight), state)
-        acknowledged = sum(len(table) for table in server.log)
-        server.plan = lambda _: None
-        summary = sent(path, target_to(server, in_flight=in_flight), state)
-        expected = ids_read_in_place(path)
-    assert set(server.ids()) == set(expected)
-    if in_flight == 1:
-        # What was acknowledged is not sent again.
-        assert Counter(server.ids()) == Counter(expected)
-        assert acknowledged + summary.appended == len(expected)
-
-
-def test_an_interrupt_leaves_what_was_acknowledged_remembered(tmp_path: Path) -> None:
-    path = file_of(tmp_path / "events.ndjson", [GOOD] * 10)
-    server = Server()
-    seen: list[int] = []
-
-    def interrupt(records: int, _: int) -> None:
-        seen.append(records)
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-
-    work = Work(target_to(server), tmp_path / "state", on_acknowledged=interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        ingest(str(path), work, FileSummary(str(path)))
-    assert sent(path, target_to(server), tmp_path / "state").lines_before >= 4
-    assert set(server.ids()) == set(ids_read_in_place(path))
-
-
-def test_a_file_that_was_sent_whole_is_not_sent_again_until_it_changes(tmp_path: Path) -> None:
-    path = file_of(tmp_path / "events.ndjson", [GOOD])
-    server = Server()
-    sent(path, target_to(server))
-    assert (sent(path, target_to(server)).was_done, server.requests) == (True, 1)
-    elsewhere = target_to(server)
-    elsewhere.name = "there"
-    sent(path, elsewhere)
-    file_of(path, [GOOD, GOOD])
-    sent(path, target_to(server))
-    assert server.requests == 3
-
-
-def test_a_damaged_journal_only_costs_the_way(tmp_path: Path) -> None:
-    path, state = file_of(tmp_path / "events.ndjson", [GOOD]), tmp_path / "state"
-    server = Server()
-    sent(path, target_to(server), state)
-    (journal,) = state.iterdir()
-    journal.write_text("{")
-    assert sent(path, target_to(server), state).sent == 1
-
-
-REFUSALS = [
-    ("nobody", None, Unauthorized, "does not know the key"),
-    ("event_reader", None, PermissionDenied, "refuses: this key lacks the permission"),
-    ("event_ingestor", 404, TallyError, "answers 404"),
-    ("event_ingestor", 418, ValidationFailed, "answers 418"),
-    ("event_ingestor", 204, StoreError, "does not answer as a tally does"),
-]
-
-
-@pytest.mark.parametrize(("key", "status", "kind", "words"), REFUSALS)
-def test_a_refusal_is_told_at_once_in_one_line(
-    tmp_path: Path, key: str, status: int | None, kind: type[TallyError], words: str
-) -> None:
-    server = Server(lambda _: status)
-    path = file_of(tmp_path / "events.ndjson", [GOOD] * 9)
-    with pytest.raises(kind, match=words) as caught:
-        sent(path, target_to(server, key=key))
-    assert "\n" not in str(caught.value)
-    assert server.requests == 1
-
-
 def test_too_many_events_a_request_is_told_with_what_the_server_takes(tmp_path: Path) -> None:
     path = file_of(tmp_path / "events.ndjson", [GOOD] * 1001)
     with pytest.raises(ValidationFailed, match="at most 1000 events"):
         sent(path, target_to(Server(), events_max=5000))
-
-
-def test_of_several_under_way_the_failure_and_not_the_stop_is_told(tmp_path: Path) -> None:
-    server = Server(lambda number: 400 if number == 3 else None)
-    path = file_of(tmp_path / "events.ndjson", [GOOD] * 40)
-    with pytest.raises(TallyError) as caught:
-        sent(path, target_to(server, in_flight=4))
-    assert not isinstance(caught.value, Stopped)
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,10 @@ def shard(store: Store, folder: Path, snapshot: bytes | None, cells_max: int = 1
     past = ShardPast(folder, dict(store.published), dict(store.corrections))
     restored: MergeSnapshot | None = None if snapshot is None else pickle.loads(snapshot)  # noqa: S301 - what this test has pickled itself
     return MergeLogic(
-        MergeSettings(timedelta(0), cells_max), lambda _: past, store.rebuild, restored
+        MergeSettings(timedelta(0), cells_max, dict.fromkeys(METERS, 1)),
+        lambda _: past,
+        store.rebuild,
+        restored,
     )
 
 
