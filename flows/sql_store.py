@@ -4,13 +4,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.data_folder import SQL_FILE
 from schemas.scope import Scope
 
 if TYPE_CHECKING:
     from billing.stores.database import Database
     from flows.settings import Settings
-
-FILE = "tally.db"
 
 
 def sql_url(settings: "Settings") -> str:
@@ -25,7 +24,7 @@ def sql_url(settings: "Settings") -> str:
 
 def sqlite_path(settings: "Settings") -> Path:
     """Return where SQLite keeps the store of a data folder."""
-    return Path(settings.data) / FILE
+    return Path(settings.data) / SQL_FILE
 
 
 def open_sql(settings: "Settings", at: datetime) -> "Database":

@@ -204,8 +204,9 @@ class Summary:
                 say(f"{each.file}: was sent whole before, nothing to do (--again sends it again)")
             elif each.lines_before:
                 say(f"{each.file}: went on behind line {each.lines_before}")
+            place = "row" if ".csv" in Path(each.file).suffixes else "line"
             for problem in each.problems:
-                say(f"{each.file}: line {problem.line + 1} is malformed: {problem.reason}")
+                say(f"{each.file}: {place} {problem.line + 1} is malformed: {problem.reason}")
         found = self.document()
         rejected, kept_back = added(self.files, "rejected"), added(self.files, "kept_back")
         counts = f"{found['sent']:,} sent, {found['appended']:,} appended"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import bill, demo, dev, keys, meter, migrate, run, serve
+from flows.cli import bill, demo, dev, ingest, keys, meter, migrate, run, serve, usage
 from flows.cli.output import say
 from schemas.errors import TallyError
 
@@ -56,6 +56,8 @@ app = typer.Typer(
 )
 app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.command("dev", epilog=dev.EXAMPLE)(dev.dev)
+app.command("ingest", epilog=ingest.EXAMPLE)(ingest.ingest)
+app.command("usage", epilog=usage.EXAMPLE)(usage.usage)
 app.command("meter", epilog=meter.EXAMPLE)(meter.meter)
 app.command("bill", epilog=bill.EXAMPLE)(bill.bill)
 app.command("serve", epilog=serve.EXAMPLE)(serve.serve)

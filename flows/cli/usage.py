@@ -15,6 +15,7 @@ import typer
 from flows.cli.ingest import Key, Url, instance_of, key_of
 from flows.cli.meter import instant, window_size
 from flows.cli.output import Figure, Format, console, say, shown, write_json, write_rows
+from flows.data_folder import STORE_FOLDER
 from schemas.errors import NotFound, StoreError
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
     from schemas.period import Interval
 
 EXAMPLE = "Example: tally usage --meter Tokens --watch"
-COLUMNS = ("meter", "value", "usage", "last_window")
+LINE = "usage"
+COLUMNS = ("meter", "value", LINE, "last_window")
+# What stands around the cells of a row.
+BORDER_CHARACTERS = 3 * len(COLUMNS) + 1
+LINE_CHARACTERS_MIN = 10
 CSV_COLUMNS = ("meter", "value", "window", "last_window_start", "last_window")
 
 
@@ -155,7 +160,7 @@ def stored_usage(data: str, catalog: str | None) -> "Iterator[UsageSource]":
     from flows.settings import resolve
 
     settings = resolve(flags={"data": data, "catalog": catalog}, environment=os.environ)
-    store_folder = Path(data) / "store"
+    store_folder = Path(data) / STORE_FOLDER
     if not store_folder.is_dir():
         raise NotFound(f"there is no store in {data}: `tally dev --data {data}` makes one")
     with FolderLock(Path(data)):
@@ -219,8 +224,13 @@ def document_of(reading: "Reading", asked: "Question") -> dict[str, object]:
     }
 
 
-def table_of(readings: "Sequence[Reading]", asked: "Question", note: str = "") -> "Table":
-    """Return readings as a table for people."""
+def table_of(
+    readings: "Sequence[Reading]", asked: "Question", *, note: str = "", width: int | None = None
+) -> "Table":
+    """Return readings as a table for people, as wide as the console is if that is not said.
+
+    Where it is narrow, lines lose their oldest windows, and numbers no digit.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -234,12 +244,26 @@ def table_of(readings: "Sequence[Reading]", asked: "Question", note: str = "") -
         title_style="bold",
         caption=Text(note) if note else None,
     )
+    rows = [row_of(reading) for reading in readings]
+    cells = [
+        {name: "" if row[name] is None else str(row[name]) for name in COLUMNS} for row in rows
+    ]
+    heads = {name: name.replace("_", " ") for name in COLUMNS}
+    widths = {
+        name: max(len(heads[name]), *(len(row[name]) for row in cells), 0) for name in COLUMNS
+    }
+    taken = sum(widths.values()) - widths[LINE] + BORDER_CHARACTERS
+    room = max((width or console().width) - taken, LINE_CHARACTERS_MIN)
     for name in COLUMNS:
         right = name in {"value", "last_window"}
-        table.add_column(name.replace("_", " "), justify="right" if right else "left", no_wrap=True)
-    for reading in readings:
-        row = row_of(reading)
-        table.add_row(*(Text("" if row[name] is None else str(row[name])) for name in COLUMNS))
+        table.add_column(
+            heads[name],
+            justify="right" if right else "left",
+            min_width=min(widths[name], room) if name == LINE else widths[name],
+            overflow="fold",
+        )
+    for row in cells:
+        table.add_row(*(Text(row[name][-room:] if name == LINE else row[name]) for name in COLUMNS))
     return table
 
 

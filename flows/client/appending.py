@@ -16,6 +16,7 @@ from flows.client.deliveries import Delivery, KeptBack, Outcome, in_file_order, 
 from flows.client.lines import FileBatch
 from flows.client.sending import cuts, with_line_feeds
 from flows.connectors.event_door import appended
+from flows.data_folder import LOG_FILE
 from flows.log.embedded import open_log
 from flows.log.event_log import APPENDED
 from flows.serving.folder_lock import FolderLock
@@ -23,7 +24,6 @@ from schemas.event import INSTANT
 from schemas.scope import Scope
 from schemas.verdict import Rejection
 
-LOG_FILE = "events.log"
 # A row of the log holds one batch, and a reader takes it into memory whole.
 APPEND_RECORDS_MAX = 10_000
 APPEND_BYTES_MAX = 8 * 1024 * 1024

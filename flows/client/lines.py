@@ -20,11 +20,11 @@ from flows.connectors.file_source import (
     STDIN,
     FileSettings,
     base_name,
+    batches_of_lines,
     in_log_order,
+    line_id,
+    records_of_lines,
 )
-from flows.connectors.file_source import _batches as batches_of_lines
-from flows.connectors.file_source import _line_id as line_id
-from flows.connectors.file_source import _records as records_of_lines
 from operators.decoding import Door, decode
 from operators.windows import EPOCH
 from schemas.errors import InputUnreadable

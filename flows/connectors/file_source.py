@@ -124,11 +124,11 @@ class FileSource(FixedPartitionedSource[ReadBatch, FilePosition]):
         """Yield (lines so far, RECORDS, what is in them) of a file; the next batch is read meanwhile."""
         waiting: deque[tuple[int, pa.Table, Future[Lines]]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="read lines") as reader:
-            for first_line, lines in _batches(path, self._settings, self._on_bytes):
+            for first_line, lines in batches_of_lines(path, self._settings, self._on_bytes):
                 after = first_line + len(lines)
                 if after <= position.lines:
                     continue
-                records = _records(rank, first_line, lines)
+                records = records_of_lines(rank, first_line, lines)
                 records = records.slice(max(position.lines - first_line, 0))
                 work = reader.submit(read_lines, records, self._settings.event_bytes_max)
                 waiting.append((after, records, work))
@@ -142,7 +142,7 @@ class FileSource(FixedPartitionedSource[ReadBatch, FilePosition]):
         name = base_name(path)
 
         def fill_ids(records: pa.Table) -> pa.Array:
-            return pa.array([_line_id(name, line, seen) for line in records["value"].to_pylist()])
+            return pa.array([line_id(name, line, seen) for line in records["value"].to_pylist()])
 
         settings = self._settings
         return Door(
@@ -160,7 +160,7 @@ def _done(waiting: deque[tuple[int, pa.Table, Future[Lines]]]) -> tuple[int, pa.
     return after, records, work.result()
 
 
-def _line_id(name: str, line: bytes, seen: Counter[bytes]) -> str:
+def line_id(name: str, line: bytes, seen: Counter[bytes]) -> str:
     """Return the id of a line without one (metering.md 2.3); each depends on the equal ones before."""
     digest = hashlib.md5(line, usedforsecurity=False).digest()
     number = seen[digest]
@@ -187,7 +187,7 @@ def in_log_order(paths: Sequence[str]) -> list[str]:
     return sorted(paths, key=lambda path: (base_name(path), path))
 
 
-def _records(rank: int, first_line: int, lines: pa.Array) -> pa.Table:
+def records_of_lines(rank: int, first_line: int, lines: pa.Array) -> pa.Table:
     """Return lines as RECORDS; blank ones are left out but keep their numbers."""
     rows = len(lines)
     table = pa.table(
@@ -206,7 +206,7 @@ def _records(rank: int, first_line: int, lines: pa.Array) -> pa.Table:
     return table.filter(pc.invert(blank)) if pc.any(blank).as_py() else table
 
 
-def _batches(
+def batches_of_lines(
     path: str, settings: FileSettings, on_bytes: Callable[[int], None]
 ) -> Iterator[tuple[int, pa.Array]]:
     """Yield (number of the first line, lines) of a file, a batch at a time."""
@@ -302,13 +302,13 @@ def _csv_batches(file: IO[bytes], settings: FileSettings) -> Iterator[tuple[int,
     number = 0
     rows: list[bytes] = []
     # Bytes that are no UTF-8 become half surrogates, which decode refuses row by row.
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text)
-    for record in csv_records(next(reader, []), reader):
-        rows.append(record)
-        if len(rows) == settings.batch_records_max:
-            yield number, pa.array(rows, pa.large_binary())
-            number, rows = number + len(rows), []
+    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        reader = csv.reader(text)
+        for record in csv_records(next(reader, []), reader):
+            rows.append(record)
+            if len(rows) == settings.batch_records_max:
+                yield number, pa.array(rows, pa.large_binary())
+                number, rows = number + len(rows), []
     if rows:
         yield number, pa.array(rows, pa.large_binary())
 

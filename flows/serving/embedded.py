@@ -27,6 +27,7 @@ from flows.billing.live_bills import LiveBills, LiveHooks
 from flows.catalog import Catalog
 from flows.connectors.event_door import LogDoor
 from flows.connectors.usage_answers import StoredAnswers
+from flows.data_folder import LOG_FILE, STORE_FOLDER
 from flows.log.embedded import EmbeddedLog, open_log
 from flows.metering.flow import FLOW
 from flows.metering.registry import registered
@@ -52,8 +53,6 @@ from schemas.meter import Meter
 from schemas.scope import Scope
 
 STOP_SECONDS_MAX = 60.0
-LOG_FILE = "events.log"
-STORE_FOLDER = "store"
 
 
 def now() -> datetime:

@@ -5,9 +5,8 @@ import os
 from pathlib import Path
 from typing import Self
 
+from flows.data_folder import LOCK_FILE
 from schemas.errors import InvalidOperation, StoreError
-
-LOCK = "lock"
 
 
 class FolderLock:
@@ -20,7 +19,7 @@ class FolderLock:
     def __init__(self, data: Path):
         try:
             data.mkdir(parents=True, exist_ok=True)
-            self._file = (data / LOCK).open("a+", encoding="utf-8")
+            self._file = (data / LOCK_FILE).open("a+", encoding="utf-8")
         except OSError as cause:
             raise StoreError(f"the data folder {data} cannot be written: {cause}") from cause
         try:

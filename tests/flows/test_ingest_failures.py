@@ -19,6 +19,7 @@ from flows.client.lines import file_batches
 from flows.client.patience import Patience, Stopped
 from flows.client.sending import HttpTarget
 from schemas.errors import (
+    NotFound,
     PermissionDenied,
     StoreError,
     TallyError,

@@ -200,7 +200,6 @@ def test_packed_files_have_the_ids_of_unpacked_ones(tmp_path: Path) -> None:
 
 
 # The reader of CSV leaves its text layer to the collector, which says so.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_rows_of_csv_are_sent_one_a_line(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     path.write_text(
