@@ -58,9 +58,9 @@ types: $(INSTALLED_DEV)
 tidy: $(INSTALLED_DEV)
 	$(PYTEST) tests/test_tidy.py
 
-# Units, laws, and the examples in the docstrings.
+# Units, laws, and the examples in the docstrings, a file on each of two cores.
 unit: $(INSTALLED_DEV)
-	$(PYTEST) --session-timeout=600 --doctest-modules $(PACKAGES) tests \
+	$(PYTEST) --session-timeout=600 --numprocesses=2 --dist=loadfile --doctest-modules $(PACKAGES) tests \
 		--ignore=tests/scenarios --ignore=tests/conformance --ignore=tests/integration \
 		--ignore=tests/benchmarks --ignore=tests/faults
 

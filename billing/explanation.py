@@ -12,6 +12,12 @@ from fractions import Fraction
 from billing.allowances import CoveredWindow
 from billing.proration import Proration
 from billing.rating import BucketCost, Component, SegmentCost, distinct_costs
+from schemas.commitment import (
+    CommitmentLevel,
+    CommitmentType,
+    LineCommitment,
+    SubscriptionCommitment,
+)
 from schemas.decimals import plain
 from schemas.invoice import CreditOnLine, Role
 from schemas.period import Interval
@@ -168,6 +174,37 @@ def proration(part: Proration | None) -> Explained | None:
     }
 
 
+def commitment(
+    level: CommitmentLevel,
+    agreed: LineCommitment | SubscriptionCommitment,
+    committed: Decimal | Fraction,
+    used_before: Decimal | Fraction,
+    parts: tuple[Decimal, Decimal, Decimal],
+    *,
+    true_up: bool,
+) -> Explained:
+    """Return how a line stands to a commitment.
+
+    `prorated` is the money that counts in the end; `used_before` is what was measured against it
+    before this line: earlier lines and, of a cumulative commitment, earlier periods. True-up is
+    told as enabled where it is due at the end of this period. `parts` are settled.
+    """
+    by_line = isinstance(agreed, LineCommitment)
+    within, overage, missing = (f"{part:f}" for part in parts)
+    return {
+        "level": level.value,
+        "type": agreed.type.value if by_line else CommitmentType.AMOUNT.value,
+        "value": plain(agreed.value if by_line else agreed.amount),
+        "prorated": number(committed),
+        "used_before": number(used_before),
+        "overage_factor": plain(agreed.overage_factor),
+        "true_up_enabled": true_up,
+        "within": within,
+        "overage": overage,
+        "true_up": missing,
+    }
+
+
 def explained(
     role: Role,
     currency: str,
@@ -178,6 +215,7 @@ def explained(
     pricing: Sequence[Explained] = (),
     bucketed: Sequence[Explained] | None = None,
     prorated: Proration | None = None,
+    committed: Explained | None = None,
 ) -> Explained:
     """Return the explanation of a line. Bucketed lines have `buckets` in place of `pricing`."""
     how: Explained = {"pricing": list(pricing)}
@@ -190,7 +228,7 @@ def explained(
         "usage": used,
         **how,
         "proration": proration(prorated),
-        "commitment": None,
+        "commitment": committed,
         "adjusts": None,
         "exact": number(exact),
         "amount": f"{amount:f}",

@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from schemas.commitment import LineCommitment, SubscriptionCommitment
 from schemas.errors import InvalidOperation
 from schemas.ids import (
     CustomerId,
@@ -176,6 +177,7 @@ class SubscriptionLine:
     quantity: Decimal = Decimal(0)
     meter: Meter | None = None
     replaces: SubscriptionLineId | None = None
+    commitment: LineCommitment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,7 @@ class Subscription:
     plan_id: PlanId | None = None
     lines: tuple[SubscriptionLine, ...] = ()
     entitlements: tuple[Entitlement, ...] = ()
+    commitment: SubscriptionCommitment | None = None
 
     @property
     def starts_at(self) -> datetime:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -90,6 +91,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("TEST_REQUIRE_ALL") == "1":
                 pytest.fail(f"needs {component}, and TEST_REQUIRE_ALL=1: {reason}", pytrace=False)
             pytest.skip(f"needs {component}: {reason}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a process of several has not run."""
+    for reason, tests in node.workeroutput.get("lacking", {}).items():
+        node.config.stash[LACKING].setdefault(reason, []).extend(tests)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["lacking"] = session.config.stash[LACKING]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
