@@ -67,7 +67,11 @@ def configure_logs(level: str, *, stream: TextIO = sys.stderr) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *_shared()],
+            foreign_pre_chain=[
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(),
+                *_shared(),
+            ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _rendered],
         )
     )

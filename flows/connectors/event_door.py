@@ -1,6 +1,7 @@
 """The door for events over HTTP: a request judged as a whole, appended to the log, then answered."""
 
 import hashlib
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,9 @@ _FORMS = {
 }
 # No record of the log has this partition, so these dead letters meet none that came from there.
 _REFUSED_PARTITION = -1
+
+
+LOG = logging.getLogger("tally.intake")
 
 
 class LogDoor:
@@ -89,6 +93,16 @@ class LogDoor:
         if appended:
             self._log.append(_appended(judged.values, judged.keys, received_at))
         self._observe(request.scope, appended, len(request.body), reasons)
+        LOG.debug(
+            "batch appended",
+            extra={
+                "request_id": request.request_id,
+                "tenant_id": request.scope.tenant_id,
+                "environment_id": request.scope.environment_id,
+                "received_at": received_at.isoformat(),
+                "records": appended,
+            },
+        )
         answer = _answer(judged, single=request.single, partial=partial)
         return IntakeReceipt(appended, len(judged.rejected), answer)
 

@@ -4,6 +4,7 @@ The kernels of decode let other threads run, so that a batch is decoded while th
 merged. A source never blocks the flow: it yields what is ready.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from operators.lateness import mark_late
 from schemas.event import COPIES
 
 State = TypeVar("State")
+
+LOG = logging.getLogger("tally.metering")
 
 # While one batch waits another is being decoded: more would only take memory.
 BATCHES_AHEAD = 2
@@ -57,6 +60,7 @@ class ReadAheadPartition(StatefulSourcePartition[ReadBatch, State]):
         readings: Callable[[State, threading.Event], Iterator[Reading[State]]],
         on_snapshot: Callable[[State], None] | None = None,
     ):
+        self._name = name
         self._state = state
         self._on_snapshot = on_snapshot
         self._ready: queue.Queue[Reading[State] | _Failed | None] = queue.Queue(BATCHES_AHEAD)
@@ -80,7 +84,17 @@ class ReadAheadPartition(StatefulSourcePartition[ReadBatch, State]):
         if isinstance(reading, _Failed):
             raise reading.cause
         self._state = reading.state
-        return [] if reading.batch is None else [reading.batch]
+        if reading.batch is None:
+            return []
+        LOG.debug(
+            "batch read",
+            extra={
+                "source": self._name,
+                "records": reading.batch.copies.num_rows + reading.batch.rejected.num_rows,
+                "next": str(reading.state),
+            },
+        )
+        return [reading.batch]
 
     def next_awake(self) -> datetime | None:
         """Ask again soon if nothing was ready."""

@@ -4,6 +4,7 @@ A flush is written in an order that a reader and a restart can rely on (ENGINE t
 is about to be published, the rows, that they are published.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,6 +21,7 @@ from schemas.errors import StoreError
 from schemas.meter import Meter
 
 FLOW = "metering"
+LOG = logging.getLogger("tally.metering")
 
 
 class UsageSink(DynamicSink[CellChange]):
@@ -85,6 +87,8 @@ class UsagePartition(StatelessSinkPartition[CellChange]):
             self._store.insert_usage(rows, members)
             done = Flush(FLOW, change.shard, FlushKind.DONE, sequence, change.frontier)
             self._store.record_flush(done)
+            facts = {"shard": change.shard, "sequence": sequence, "rows": rows.num_rows}
+            LOG.debug("batch published", extra=facts)
         except StoreError:
             if self._observer is not None:
                 self._observer.store_failed()
