@@ -1,4 +1,4 @@
-# What one says to make here: install, demo, test, check, bench, chaos, kafka-start, kafka-stop.
+# What one says to make here: install, demo, test, check, bench, chaos, diagrams, kafka-start, kafka-stop.
 
 .DEFAULT_GOAL := test
 MAKEFLAGS += --no-print-directory
@@ -20,7 +20,7 @@ INSTALLED = .venv/.installed
 INSTALLED_DEV = .venv/.installed-dev
 
 .PHONY: install demo test check lint types tidy unit scenarios conformance integration bench chaos \
-	kafka-start kafka-stop
+	diagrams kafka-start kafka-stop
 
 install: $(INSTALLED)
 
@@ -79,6 +79,11 @@ chaos: $(INSTALLED_DEV)
 
 bench: $(INSTALLED_DEV)
 	.venv/bin/python tests/benchmarks/bench_meter.py
+	.venv/bin/python tests/benchmarks/bench_dev.py
+
+# Draws the state machines in ARCHITECTURE.md anew, from their tables.
+diagrams: $(INSTALLED_DEV)
+	WRITE_DIAGRAMS=1 $(PYTEST) tests/test_state_diagrams.py
 
 kafka-start:
 	deploy/kafka/broker start

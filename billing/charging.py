@@ -1,11 +1,12 @@
 """Charging: from the usage of a period to the charge of a line, with its explanation.
 
-The order is fixed: quantity, allowance, cost on the ladder, settle (billing.md 11). A period keeps
+The order is fixed: quantity, allowance, cost on the ladder, commitment of the line, settle
+(billing.md 11); what a subscription has promised follows in `billing.committing`. A period keeps
 one allowance and one ladder, whatever versions of a line it is split into (billing.md 4 and 12).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -19,16 +20,19 @@ from billing.allowances import (
     cover_in_order,
     cover_windows,
 )
+from billing.commitment_terms import measured
+from billing.commitments import commit, shares, worth
 from billing.entitlements import combine
 from billing.explanation import Explained
 from billing.periods import Schedule, Span, reset_windows, spans
 from billing.ports import UsageBucket, UsageQuantity, UsageReader
 from billing.proration import prorate
 from billing.rating import Segment, cost, price_buckets, price_segments
-from billing.services import Service, life_of, schedule_of
+from billing.services import Service, grid_of, life_of, schedule_of
+from schemas.commitment import CommitmentLevel
 from schemas.invoice import Role
 from schemas.meter import AggregationType, Meter, ResetUsage
-from schemas.money import settle, total
+from schemas.money import Exact, settle, total
 from schemas.period import Interval
 from schemas.subscription import (
     FeatureType,
@@ -46,7 +50,10 @@ SUMS = frozenset({AggregationType.COUNT, AggregationType.SUM, AggregationType.SU
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a line charges for a service period: `exact` until it was settled to `amount`."""
+    """What a line charges for a service period: `exact` until it was settled to `amount`.
+
+    `metadata` marks the lines that a commitment makes.
+    """
 
     role: Role
     quantity: Decimal
@@ -54,6 +61,7 @@ class Charge:
     exact: Decimal | Fraction
     amount: Decimal
     explanation: Explained
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,17 @@ class _Part:
     covered: Decimal
     buckets: tuple[UsageBucket, ...]
     bucket_covered: tuple[Decimal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rated:
+    """The usage of a line in a period at list price, and how it was priced."""
+
+    part: _Part
+    quantity: Decimal
+    cost: Exact
+    pricing: Sequence[Explained] = ()
+    bucketed: Sequence[Explained] | None = None
 
 
 def included(subscription: Subscription, meter: Meter) -> Included | None:
@@ -147,43 +166,85 @@ class Charging:
     def _metered(self, service: Service, meter: Meter) -> Charge:
         """Charge usage: its part of the ladder and the allowance that the whole period shares."""
         assert service.span is not None, "usage is never ONETIME"
-        parts = self._parts_of(service.line, meter, service.span)
-        index = next(i for i, part in enumerate(parts) if part.line.id == service.line.id)
-        if meter.aggregation.bucket_size is not None:
-            return self._bucketed(parts[index], meter)
-        segments = [Segment(part.line.price, part.usage) for part in parts]
-        part, rated = (
-            parts[index],
-            price_segments(segments, [each.covered for each in parts])[index],
-        )
+        rated = self._rated(service.line, meter, service.span)
+        assert rated is not None, "a line is in force in its service period"
         currency = self.subscription.currency
-        amount = settle(rated.amount, currency)
+        exact, share = self._committed(service, meter, rated.cost)
+        amount = settle(exact, currency)
         told = explain.explained(
             Role.USAGE,
             currency,
-            rated.amount,
+            exact,
             amount,
-            used=explain.usage(meter.id, part.usage, part.windows, rated.billable),
-            pricing=[explain.segment(rated, part.period)],
+            used=explain.usage(meter.id, rated.part.usage, rated.part.windows, rated.quantity),
+            pricing=rated.pricing,
+            bucketed=rated.bucketed,
+            committed=share and share(amount),
         )
-        return Charge(Role.USAGE, rated.billable, part.covered, rated.amount, amount, told)
+        return Charge(Role.USAGE, rated.quantity, rated.part.covered, exact, amount, told)
 
-    def _bucketed(self, part: _Part, meter: Meter) -> Charge:
-        """Charge each bucket on its own; the amounts are summed and settled once."""
-        values = [bucket.value for bucket in part.buckets]
-        rated = price_buckets(part.line.price, values, part.bucket_covered)
-        currency = self.subscription.currency
-        amount = settle(rated.amount, currency)
-        places = [(bucket.start, bucket.group) for bucket in part.buckets]
-        told = explain.explained(
-            Role.USAGE,
-            currency,
-            rated.amount,
-            amount,
-            used=explain.usage(meter.id, part.usage, part.windows, rated.quantity),
-            bucketed=explain.buckets(places, rated.rows),
+    def _rated(self, line: SubscriptionLine, meter: Meter, span: Span) -> _Rated | None:
+        """Rate the usage of a line in a period at list price, None where it is not in force."""
+        parts = self._parts_of(line, meter, span)
+        index = next((i for i, part in enumerate(parts) if part.line.id == line.id), None)
+        if index is None:
+            return None
+        part = parts[index]
+        if meter.aggregation.bucket_size is not None:
+            return _rated_buckets(part)
+        segments = [Segment(each.line.price, each.usage) for each in parts]
+        rated = price_segments(segments, [each.covered for each in parts])[index]
+        return _Rated(part, rated.billable, rated.amount, [explain.segment(rated, part.period)])
+
+    def _committed(
+        self, service: Service, meter: Meter, used: Exact
+    ) -> tuple[Exact, Callable[[Decimal], Explained] | None]:
+        """Apply the commitment of a line to its cost; with how to explain what it was settled to.
+
+        Source: billing.md 10, "Line level".
+        """
+        line, promised = service.line, service.line.commitment
+        if promised is None:
+            return used, None
+        assert service.span is not None, "usage is never ONETIME"
+        life, price = life_of(self.subscription, line), line.price
+        assert life is not None, "what is charged is in force"
+        when = measured(
+            self.subscription,
+            self._made,
+            promised,
+            (price.billing_period, price.billing_period_count),
+            Span(service.period, service.span.full),
+            life=life,
         )
-        return Charge(Role.USAGE, rated.quantity, part.covered, rated.amount, amount, told)
+        committed = Fraction(worth(price, promised)) * when.share
+        prior = self._before(line, meter, service.span, when.inside.start)
+        due = promised.true_up and when.last
+        left = max(committed - prior, Fraction(0))
+        parts = commit(used, left, promised.overage_factor, true_up=due)
+
+        def told(amount: Decimal) -> Explained:
+            spread = shares(amount, parts, self.subscription.currency)
+            return explain.commitment(
+                CommitmentLevel.LINE, promised, committed, prior, spread, true_up=due
+            )
+
+        return parts.exact, told
+
+    def _before(
+        self, line: SubscriptionLine, meter: Meter, span: Span, since: datetime
+    ) -> Fraction:
+        """Return what a line used at list price from an instant to the start of a period.
+
+        Nothing where the commitment is not cumulative: then there is no time between the two.
+        """
+        made = self._made
+        grid, first = grid_of(self.subscription, made, line), max(line.chain_start, made.start)
+        earlier = spans(grid, first, span.period.start, since=since)
+        rated = [self._rated(line, meter, each) for each in earlier]
+        # A period that began before the commitment's time belongs to the time before it.
+        counted = [each for each in rated if each and each.part.period.start >= since]
+        return sum((Fraction(each.cost) for each in counted), Fraction(0))
 
     def _parts_of(self, line: SubscriptionLine, meter: Meter, span: Span) -> list[_Part]:
         """Return the usage of every version of a chain in one period, in time order."""
@@ -300,3 +361,11 @@ class Charging:
                     billing_anchor=self._made.grid.first,
                 )
         return self._read[key]
+
+
+def _rated_buckets(part: _Part) -> _Rated:
+    """Rate each bucket of a part on its own; the line is settled once for all of them."""
+    values = [bucket.value for bucket in part.buckets]
+    rated = price_buckets(part.line.price, values, part.bucket_covered)
+    places = [(bucket.start, bucket.group) for bucket in part.buckets]
+    return _Rated(part, rated.quantity, rated.amount, bucketed=explain.buckets(places, rated.rows))

@@ -11,12 +11,14 @@ from datetime import datetime
 
 from billing.balances import Claim, ClaimState
 from billing.charging import Charging
-from billing.drafting import draft, invoice_id, net_lines, service_key
+from billing.committing import charges
+from billing.drafting import ServiceKey, draft, invoice_id, net_lines, service_key
 from billing.ports import Stores, UsageReader
-from billing.services import Window, as_known, open_services, windows
+from billing.services import Window, as_known, open_services, open_window, windows
 from billing.settlement import NetLine
+from billing.terms import terms_of
 from schemas.ids import CustomerId, InvoiceId
-from schemas.invoice import Invoice, InvoiceStatus
+from schemas.invoice import Invoice, InvoiceStatus, Role
 from schemas.money import total
 from schemas.subscription import Subscription
 
@@ -85,43 +87,69 @@ def claims_of(
     """Return the claims of one customer at an instant, in all currencies."""
     found: list[Claim] = []
     for subscription in subscriptions:
+        own = [each for each in invoices.values() if each.subscription_id == subscription.id]
         billed = {
             service_key(line)
-            for invoice in invoices.values()
-            if invoice.subscription_id == subscription.id and invoice.status in CLOSED
-            if invoice.status is not InvoiceStatus.VOIDED
+            for invoice in own
+            if invoice.status in CLOSED and invoice.status is not InvoiceStatus.VOIDED
             for line in invoice.lines
         }
         for window in waiting(subscription, invoices, at):
-            made = draft(subscription, window, usage, (), as_of=at, billed=billed)
+            name = invoice_id(subscription, window)
+            terms = terms_of(subscription, name, window.dated_at, own)
+            made = draft(subscription, window, usage, (), as_of=at, billed=billed, terms=terms)
             found.append(_drafted(made, subscription, window))
-        claim = open_claim(subscription, usage, at)
+        claim = open_claim(subscription, usage, at, own)
         if claim is not None:
             found.append(claim)
     found += [_finalized(invoice) for invoice in invoices.values() if _owed(invoice)]
     return tuple(found)
 
 
-def open_claim(subscription: Subscription, usage: UsageReader, at: datetime) -> Claim | None:
+def open_claim(
+    subscription: Subscription,
+    usage: UsageReader,
+    at: datetime,
+    others: Sequence[Invoice] = (),
+) -> Claim | None:
     """Return what the usage of a subscription's open period costs so far, None where none is open.
 
-    Each line is settled as the preview settles it; fees are no part of it.
+    Each line is settled and discounted as the preview shows it, given the subscription's invoices;
+    fees, and what is missing to a commitment, are no part of it.
     """
     known = as_known(subscription, at)
     running, period = open_services(known, at)
     if period is None:
         return None
     charging = Charging(known, usage, at)
-    lines = tuple(
-        NetLine(service.line.price.type, charging.charge(service).amount) for service in running
-    )
+    nets = _discounted(known, usage, at, others) if known.coupons else {}
+    lines = []
+    for service, charge in charges(charging, running, period):
+        if charge.role is Role.TRUE_UP:
+            continue
+        key = service.line.chain_id, service.period.start, service.period.end, charge.role
+        # A service of a longer grid runs on beyond the preview, undiscounted until it is on one.
+        lines.append(nets.get(key) or NetLine(service.line.price.type, charge.amount))
     return Claim(
         state=ClaimState.OPEN,
         currency=subscription.currency,
         period_end=period.end,
-        lines=lines,
+        lines=tuple(lines),
         subscription_id=subscription.id,
     )
+
+
+def _discounted(
+    subscription: Subscription, usage: UsageReader, at: datetime, others: Sequence[Invoice]
+) -> dict[ServiceKey, NetLine]:
+    """Return the lines of the preview at an instant, less their discounts."""
+    window = open_window(subscription, at)
+    if window is None:
+        return {}
+    terms = terms_of(subscription, invoice_id(subscription, window), at, others)
+    preview = draft(subscription, window, usage, (), as_of=at, terms=terms)
+    keys = [service_key(line) for line in preview.lines]
+    return dict(zip(keys, net_lines(preview), strict=True))
 
 
 def _drafted(invoice: Invoice, subscription: Subscription, window: Window) -> Claim:

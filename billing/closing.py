@@ -15,17 +15,16 @@ from billing.drafting import (
     ServiceKey,
     draft,
     invoice_id,
-    net_lines,
     period_end,
     service_key,
-    with_settlement,
+    settled_at,
 )
 from billing.holdings import Holdings, Posted
 from billing.ledger import take
 from billing.ports import Changes, OutboxRow, Stores, UsageReader
 from billing.reports import line_fact
 from billing.services import FINALIZATION_DELAY, Window, windows
-from billing.settlement import settle_invoice
+from billing.terms import terms_of
 from billing.watching import watch_settled
 from schemas.ids import OutboxId, SubscriptionId, derived
 from schemas.invoice import Invoice, InvoiceAction, InvoiceKind, InvoiceStatus, PaymentStatus, after
@@ -97,14 +96,7 @@ def finalize(
         )
         return Finalized(skipped)
     status = after(invoice.status, action)
-    settled = settle_invoice(
-        net_lines(invoice),
-        wallets,
-        at,
-        currency=invoice.currency,
-        period_end=period_end(invoice),
-        tax=invoice.total_tax,
-    )
+    drafted, settled = settled_at(invoice, wallets, at)
     wanted = {part.wallet_id: part.amount for part in (*settled.prepaid.takes, *settled.payments)}
     posted = tuple(
         take(
@@ -119,7 +111,7 @@ def finalize(
         if held.wallet.id in wanted
     )
     done = replace(
-        with_settlement(invoice, wallets, at),
+        drafted,
         status=status,
         amount_paid=settled.amount_paid,
         amount_remaining=settled.amount_remaining,
@@ -162,7 +154,8 @@ def close(
 
     Returns the invoice if anything changed. An opening invoice without lines is not made.
     """
-    known = stores.invoice(invoice_id(subscription, window))
+    name = invoice_id(subscription, window)
+    known = stores.invoice(name)
     if known is not None and known.status in CLOSED:
         return None
     wallets = stores.wallets_of(subscription.customer_id)
@@ -174,6 +167,7 @@ def close(
         as_of=at,
         billed=_billed(stores, subscription.id),
         delay=delay,
+        terms=terms_of(subscription, name, window.dated_at, stores.invoices_of(subscription.id)),
     )
     if not made.lines and made.kind is InvoiceKind.OPENING:
         return None

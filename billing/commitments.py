@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from billing.ladders import cost
-from schemas.commitment import CommitmentType, LineCommitment
+from schemas.commitment import Commitment, CommitmentType
 from schemas.money import LOSSLESS, Exact, allocate, settle, total
 from schemas.price import Price
 
@@ -72,12 +72,12 @@ class SubscriptionSplit:
         return total([self.true_up, *(total([line.within, line.overage]) for line in self.lines)])
 
 
-def worth(price: Price, commitment: LineCommitment) -> Decimal:
+def worth(price: Price, commitment: Commitment) -> Decimal:
     """Return what the commitment of a line is worth: its amount, or the cost of its quantity.
 
     >>> from schemas.price import BillingModel, PriceType
     >>> price = Price("p", PriceType.USAGE, BillingModel.FLAT_FEE, "usd", amount=Decimal(2))
-    >>> worth(price, LineCommitment(CommitmentType.QUANTITY, Decimal(500)))
+    >>> worth(price, Commitment(CommitmentType.QUANTITY, Decimal(500)))
     Decimal('1000')
     """
     if commitment.type is CommitmentType.QUANTITY:
@@ -129,15 +129,16 @@ def commit_lines(
     >>> split = commit_lines([Decimal(15), Decimal(5)], Decimal(10), Decimal(2), true_up=False,
     ...     currency="usd")
     >>> [(f"{line.within}", f"{line.overage}") for line in split.lines], f"{split.total}"
-    ([('10', '10.00'), ('0', '10.00')], '30.00')
+    ([('10.00', '10.00'), ('0.00', '10.00')], '30.00')
     """
     used, lines = prior, []
     for amount in amounts:
-        within = min(amount, left(committed, used))
+        # A minimum of settled amounts; settling it only gives it the digits of its currency.
+        within = settle(min(amount, left(committed, used)), currency)
         over = Fraction(LOSSLESS.subtract(amount, within)) * Fraction(factor)
         lines.append(LineSplit(used, within, settle(over, currency)))
         used = LOSSLESS.add(used, amount)
-    missing = left(committed, used) if true_up else ZERO
+    missing = settle(left(committed, used) if true_up else ZERO, currency)
     return SubscriptionSplit(tuple(lines), used, missing)
 
 

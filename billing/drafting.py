@@ -9,11 +9,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from billing.charging import Charge, Charging
+from billing.committing import charges
 from billing.explanation import with_credits
 from billing.holdings import Holdings
+from billing.invoice_amounts import NO_TERMS, Terms, with_taxes, with_terms
 from billing.ports import UsageReader
 from billing.services import FINALIZATION_DELAY, Service, Window, as_known, services
-from billing.settlement import NetLine, settle_invoice
+from billing.settlement import NetLine, Settlement, prepaid_credits, settle_invoice
 from schemas.ids import InvoiceId, InvoiceLineId, derived
 from schemas.invoice import CreditOnLine, Invoice, InvoiceLine, Role
 from schemas.money import LOSSLESS, total
@@ -46,20 +48,22 @@ def draft(
     billed: Collection[ServiceKey] = (),
     delay: timedelta = FINALIZATION_DELAY,
     generation: int = 0,
+    terms: Terms = NO_TERMS,
+    adjustments: Sequence[InvoiceLine] = (),
 ) -> Invoice:
     """Return the invoice of a window, with the usage before `as_of` and what wallets would give.
 
-    `billed` are the services on invoices that are not void: they are not billed again. Wallets give
-    what they would give at `as_of`; nothing is taken. Source: billing.md 8, 11, 15.1.
+    `billed` are the services on invoices that are not void: they are not billed again. `terms` are
+    its coupons and taxes, `adjustments` the lines that correct earlier invoices, with the line
+    discounts that they have. Wallets give what they would give at `as_of`; nothing is taken.
+    Source: billing.md 8, 11, 13 to 16.
     """
     known = as_known(subscription, window.dated_at)
     charging = Charging(known, usage, as_of)
     name = invoice_id(subscription, window, generation)
-    lines = []
-    for service in services(subscription, window):
-        line = _line(name, service, charging.charge(service))
-        if service_key(line) not in billed:
-            lines.append(line)
+    charged = charges(charging, services(subscription, window), window.arrear)
+    made = (_line(name, service, charge) for service, charge in charged)
+    lines = [*(line for line in made if service_key(line) not in billed), *adjustments]
     subtotal = total(line.amount for line in lines)
     blank = Invoice(
         id=name,
@@ -76,35 +80,50 @@ def draft(
         total=subtotal,
         computed_at=as_of,
     )
-    return with_settlement(blank, wallets, as_of)
+    return with_settlement(with_terms(blank, terms), wallets, as_of)
 
 
 def with_settlement(invoice: Invoice, wallets: Sequence[Holdings], at: datetime) -> Invoice:
-    """Return an invoice with the prepaid credits that wallets would give at an instant.
+    """Return an invoice with the prepaid credits that wallets would give at an instant, and tax.
 
     Payments are no part of a draft: they follow its finalization. Source: wallets-alerts.md 7.
     """
+    return settled_at(invoice, wallets, at)[0]
+
+
+def settled_at(
+    invoice: Invoice, wallets: Sequence[Holdings], at: datetime
+) -> tuple[Invoice, Settlement]:
+    """Return an invoice settled at an instant, and what its settlement takes from wallets.
+
+    Credits first, then tax, which may be on what they leave; payments are in the settlement alone.
+    Source: billing.md 15.1, wallets-alerts.md 7.
+    """
+    nets, end = net_lines(invoice), period_end(invoice)
+    prepaid = prepaid_credits(nets, wallets, at, currency=invoice.currency, period_end=end)
+    taxed = with_taxes(invoice, prepaid.total)
     settled = settle_invoice(
-        net_lines(invoice),
+        nets,
         wallets,
         at,
         currency=invoice.currency,
-        period_end=period_end(invoice),
-        tax=invoice.total_tax,
+        period_end=end,
+        tax=taxed.total_tax,
     )
     lines = []
     for line, takes in zip(invoice.lines, settled.prepaid.lines, strict=True):
         given = tuple(CreditOnLine(take.wallet_id, take.amount) for take in takes)
         told = with_credits(dict(line.explanation), given)
         lines.append(replace(line, credits=given, explanation=told))
-    return replace(
-        invoice,
+    drafted = replace(
+        taxed,
         lines=tuple(lines),
         total_prepaid_credits_applied=settled.prepaid.total,
         total=settled.total,
         carried_credit=settled.carried_credit,
         amount_remaining=settled.total,
     )
+    return drafted, settled
 
 
 def net_lines(invoice: Invoice) -> tuple[NetLine, ...]:
@@ -141,4 +160,5 @@ def _line(name: InvoiceId, service: Service, charge: Charge) -> InvoiceLine:
         explanation=charge.explanation,
         covered_quantity=charge.covered,
         meter_id=line.meter.id if line.meter else None,
+        metadata=charge.metadata,
     )

@@ -10,14 +10,10 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 
 from billing.allowances import CoveredWindow
+from billing.commitments import Shares
 from billing.proration import Proration
 from billing.rating import BucketCost, Component, SegmentCost, distinct_costs
-from schemas.commitment import (
-    CommitmentLevel,
-    CommitmentType,
-    LineCommitment,
-    SubscriptionCommitment,
-)
+from schemas.commitment import Commitment, CommitmentLevel
 from schemas.decimals import plain
 from schemas.invoice import CreditOnLine, Role
 from schemas.period import Interval
@@ -176,10 +172,10 @@ def proration(part: Proration | None) -> Explained | None:
 
 def commitment(
     level: CommitmentLevel,
-    agreed: LineCommitment | SubscriptionCommitment,
+    agreed: Commitment,
     committed: Decimal | Fraction,
     used_before: Decimal | Fraction,
-    parts: tuple[Decimal, Decimal, Decimal],
+    parts: Shares,
     *,
     true_up: bool,
 ) -> Explained:
@@ -189,19 +185,17 @@ def commitment(
     before this line: earlier lines and, of a cumulative commitment, earlier periods. True-up is
     told as enabled where it is due at the end of this period. `parts` are settled.
     """
-    by_line = isinstance(agreed, LineCommitment)
-    within, overage, missing = (f"{part:f}" for part in parts)
     return {
         "level": level.value,
-        "type": agreed.type.value if by_line else CommitmentType.AMOUNT.value,
-        "value": plain(agreed.value if by_line else agreed.amount),
+        "type": agreed.type.value,
+        "value": plain(agreed.value),
         "prorated": number(committed),
         "used_before": number(used_before),
         "overage_factor": plain(agreed.overage_factor),
         "true_up_enabled": true_up,
-        "within": within,
-        "overage": overage,
-        "true_up": missing,
+        "within": f"{parts.within:f}",
+        "overage": f"{parts.overage:f}",
+        "true_up": f"{parts.true_up:f}",
     }
 
 

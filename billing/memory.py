@@ -11,6 +11,7 @@ from decimal import Decimal
 from billing.holdings import Holdings, Posted
 from billing.ports import Changes, OutboxRow
 from schemas.alert import Alert, AlertStream
+from schemas.credit_grant import OPEN, CreditGrantId, GrantApplication, GrantApplicationId
 from schemas.errors import VersionConflict
 from schemas.ids import (
     AlertStreamId,
@@ -45,6 +46,8 @@ class MemoryStore:
         self._invoices: dict[InvoiceId, Invoice] = {}
         self._streams: dict[AlertStreamId, AlertStream] = {}
         self._outbox_ids: set[str] = set()
+        self._last_applications: dict[CreditGrantId, GrantApplication] = {}
+        self.applications: dict[GrantApplicationId, GrantApplication] = {}
         self.entries: list[Entry] = []
         self.lots: dict[LotId, Lot] = {}
         self.consumptions: list[Consumption] = []
@@ -109,11 +112,16 @@ class MemoryStore:
         """Return an alert stream as it was committed last."""
         return self._streams.get(stream_id)
 
+    def last_application(self, grant_id: CreditGrantId) -> GrantApplication | None:
+        """Return the application of a grant that starts last."""
+        return self._last_applications.get(grant_id)
+
     def commit(self, changes: Changes) -> None:
         """Write everything or nothing; raises VersionConflict where another writer was first.
 
         A wallet must stand at the sequence that a write was decided on, an invoice and a stream
-        one version behind, and an idempotency key and an outbox id are used once.
+        one version behind, an application of a grant must be open, and an idempotency key and an
+        outbox id are used once.
         """
         self._check(changes)
         for posted in changes.posted:
@@ -122,6 +130,9 @@ class MemoryStore:
             self._invoices[invoice.id] = invoice
         for stream in changes.streams:
             self._streams[stream.id] = stream
+        for row in changes.applications:
+            self.applications[row.id] = row
+            self._last_applications[row.grant_id] = row
         self.alerts += changes.alerts
         self.outbox += changes.outbox
         self._outbox_ids |= {row.id for row in changes.outbox}
@@ -146,6 +157,10 @@ class MemoryStore:
         for row in changes.outbox:
             if row.id in self._outbox_ids:
                 raise VersionConflict(f"{row.id} was told already")
+        for application in changes.applications:
+            decided = self.applications.get(application.id)
+            if decided is not None and decided.status not in OPEN:
+                raise VersionConflict(f"application {application.id} was decided meanwhile")
 
     def _append(self, posted: Posted) -> None:
         """Append one write to the ledger."""

@@ -1,43 +1,27 @@
-"""Payments: the table of their states, and the state of an invoice over all of them."""
+"""Payments: which states may follow, and the state of an invoice over all its payments.
+
+Nothing but the payments decides how far an invoice is paid (wallets-alerts.md 14).
+"""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from enum import StrEnum
+from typing import Protocol
 
-from schemas.invoice import PaymentStatus
+from schemas.invoice import Invoice, PaymentStatus
 from schemas.money import LOSSLESS, total
+from schemas.payment import TRANSITIONS, PaymentState
 
-
-class PaymentState(StrEnum):
-    """Where a payment is in its life."""
-
-    INITIATED = "INITIATED"
-    PENDING = "PENDING"
-    PROCESSING = "PROCESSING"
-    SUCCEEDED = "SUCCEEDED"
-    OVERPAID = "OVERPAID"
-    FAILED = "FAILED"
-    REFUNDED = "REFUNDED"
-    PARTIALLY_REFUNDED = "PARTIALLY_REFUNDED"
-    VOIDED = "VOIDED"
-
-
-# From a state to those that may follow (wallets-alerts.md 14). A failed payment may be tried again.
-FOLLOWING: dict[PaymentState, frozenset[PaymentState]] = {
-    state: frozenset(map(PaymentState, following.split()))
-    for state, following in {
-        PaymentState.INITIATED: "PENDING PROCESSING SUCCEEDED OVERPAID FAILED",
-        PaymentState.PENDING: "PROCESSING SUCCEEDED OVERPAID FAILED",
-        PaymentState.PROCESSING: "SUCCEEDED OVERPAID FAILED",
-        PaymentState.SUCCEEDED: "OVERPAID REFUNDED PARTIALLY_REFUNDED VOIDED",
-        PaymentState.OVERPAID: "REFUNDED PARTIALLY_REFUNDED",
-        PaymentState.PARTIALLY_REFUNDED: "REFUNDED",
-        PaymentState.FAILED: "PROCESSING",
-        PaymentState.REFUNDED: "",
-        PaymentState.VOIDED: "",
-    }.items()
-}
+__all__ = [
+    "PAID",
+    "PaidState",
+    "Payment",
+    "PaymentState",
+    "may_become",
+    "paid_state",
+    "remaining_of",
+    "with_payments",
+]
 
 # The states in which a payment has moved money to the invoice.
 PAID = frozenset(
@@ -50,9 +34,23 @@ PAID = frozenset(
 )
 
 
+class Counted(Protocol):
+    """What counts of a payment for its invoice."""
+
+    @property
+    def amount(self) -> Decimal:
+        """How much it moves."""
+        ...
+
+    @property
+    def state(self) -> PaymentState:
+        """Whether it has."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """What counts of a payment for its invoice."""
+    """A payment as its invoice counts it."""
 
     amount: Decimal
     state: PaymentState
@@ -75,11 +73,12 @@ def may_become(before: PaymentState, now: PaymentState) -> bool:
     >>> may_become(PaymentState.VOIDED, PaymentState.SUCCEEDED)
     False
     """
-    return before is now or now in FOLLOWING[before]
+    following = {to for (state, _), to in TRANSITIONS.items() if state is before}
+    return before is now or now in following
 
 
 def paid_state(
-    amount_due: Decimal, payments: Iterable[Payment], refunded: Decimal = Decimal(0)
+    amount_due: Decimal, payments: Iterable[Counted], refunded: Decimal = Decimal(0)
 ) -> PaidState:
     """Return the state of an invoice: a function of its payments, in whatever order they came.
 
@@ -95,7 +94,33 @@ def paid_state(
     return PaidState(paid, remaining, _status(amount_due, paid, refunded, rows))
 
 
-def _status(due: Decimal, paid: Decimal, refunded: Decimal, rows: list[Payment]) -> PaymentStatus:
+def remaining_of(amount_due: Decimal, payments: Iterable[Counted]) -> Decimal:
+    """Return what is still to be paid, never below 0.
+
+    >>> remaining_of(Decimal(100), [Payment(Decimal(40), PaymentState.FAILED)])
+    Decimal('100')
+    """
+    return paid_state(amount_due, payments).amount_remaining
+
+
+def with_payments(
+    invoice: Invoice, payments: Iterable[Counted], refunded: Decimal = Decimal(0)
+) -> Invoice:
+    """Return an invoice with the state that all its payments give, those of wallets among them.
+
+    The same one where nothing changes, else a version later.
+    """
+    found = paid_state(invoice.total, payments, refunded)
+    changed = replace(
+        invoice,
+        amount_paid=found.amount_paid,
+        amount_remaining=found.amount_remaining,
+        payment_status=found.payment_status,
+    )
+    return invoice if changed == invoice else replace(changed, version=invoice.version + 1)
+
+
+def _status(due: Decimal, paid: Decimal, refunded: Decimal, rows: list[Counted]) -> PaymentStatus:
     """Return the first status of the rule that applies."""
     states = {each.state for each in rows}
     if refunded:

@@ -14,6 +14,7 @@ from billing.holdings import Holdings, Posted
 from schemas.access import ApiKey
 from schemas.alert import Alert, AlertStream
 from schemas.answer import Answer
+from schemas.credit_grant import GrantApplication
 from schemas.event_query import EventPage, EventQuery, UsageQuery
 from schemas.ids import AlertStreamId, CustomerId, InvoiceId, OutboxId, SubscriptionId, WalletId
 from schemas.intake import IntakeReceipt, IntakeRequest
@@ -70,6 +71,7 @@ class Changes:
     streams: tuple[AlertStream, ...] = ()
     alerts: tuple[Alert, ...] = ()
     outbox: tuple[OutboxRow, ...] = ()
+    applications: tuple[GrantApplication, ...] = ()
 
 
 class UsageReader(Protocol):

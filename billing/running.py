@@ -1,8 +1,8 @@
 """A whole story of billing, in order of time: what `tally bill` and the demo show.
 
-Wallets are opened and topped up, periods close, invoices are finalized after their delay, and the
-balances are watched at every step and at the instants that are asked for. No clock is read: the
-same facts give the same run (DESIGN, G6).
+Wallets are opened and topped up, grants give credits, periods close, invoices are finalized after
+their delay, and the balances are watched at every step and at the instants that are asked for. No
+clock is read: the same facts give the same run (DESIGN, G6).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +16,8 @@ from billing.accounts import Account, accounts_of
 from billing.balances import Ongoing
 from billing.claims import customer_unfinalized_end
 from billing.closing import close, due
+from billing.grant_applications import apply_grants
+from billing.grant_periods import facts_of, periods
 from billing.ledger import top_up
 from billing.memory import MemoryStore
 from billing.ports import Changes, UsageReader
@@ -31,7 +33,7 @@ from schemas.subscription import Subscription
 from schemas.wallet import Entry, EntryType, Wallet
 
 # What happens at one instant happens in this order: money comes in before it is asked for.
-OPENING, TOP_UP, DRAFT, FINALIZATION, EXPIRY, OBSERVATION = range(6)
+OPENING, TOP_UP, GRANT, DRAFT, FINALIZATION, EXPIRY, OBSERVATION = range(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ def bill_account(
     store = MemoryStore(account.subscriptions, {account.customer_id: account.external_id})
     steps = [
         *_wallet_steps(store, account.openings),
+        *_grant_steps(store, account.subscriptions, as_of),
         *_invoice_steps(store, usage, account.subscriptions, as_of, delay),
         *_watch_steps(account, observe),
     ]
@@ -184,6 +187,21 @@ def _wallet_steps(store: MemoryStore, openings: Sequence[WalletOpening]) -> Iter
         for count, each in enumerate(opening.top_ups):
             key = f"{name}:{count:09}"
             yield _Step(each.at, TOP_UP, key, partial(_top_up, store, opening.id, each))
+
+
+def _grant_steps(
+    store: MemoryStore, subscriptions: Sequence[Subscription], as_of: datetime
+) -> Iterator[_Step]:
+    """Yield the instants at which grants give credits, and at which those expire."""
+    for subscription in subscriptions:
+        for grant in subscription.credit_grants:
+            for each in periods(grant, facts_of(subscription)):
+                if each.period_start > as_of:
+                    break
+                act = partial(apply_grants, store, subscriptions, each.period_start)
+                yield _Step(each.period_start, GRANT, grant.id, act)
+                if each.expires_at is not None:
+                    yield _Step(each.expires_at, EXPIRY, grant.id)
 
 
 def _invoice_steps(

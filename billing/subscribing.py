@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
+from billing.credit_grants import copied
 from schemas.errors import InvalidOperation, ValidationFailed
 from schemas.ids import SubscriptionLineId, derived
 from schemas.price import BillingPeriod, Price, PriceType
@@ -99,7 +100,11 @@ def subscribe(subscription: Subscription, plan: Plan) -> Subscription:
             line = _line(subscription, plan, price, previous)
             lines.append(line)
             previous = line
-    return replace(subscription, lines=tuple(lines), entitlements=plan.entitlements)
+    taken = copied(subscription, plan.credit_grants)
+    grants = (*taken, *(grant for grant in subscription.credit_grants if grant not in taken))
+    return replace(
+        subscription, lines=tuple(lines), entitlements=plan.entitlements, credit_grants=grants
+    )
 
 
 def _line(

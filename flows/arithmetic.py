@@ -31,11 +31,45 @@ def arithmetic(explanation: Explanation) -> str:
     if proration:
         share = f"{proration['numerator']}/{proration['denominator']}"
         total = f"({total}) × {share}"
+    total = committed(total, explanation)
     exact, amount = str(explanation["exact"]), str(explanation["amount"])
     result = amount if Decimal(exact) == Decimal(amount) else f"{exact} → {amount}"
+    saved = [str(each["amount"]) for each in explanation.get("discounts", ())]
+    off = f"; {' + '.join(saved)} off by coupons" if saved else ""
     taken = [str(each["amount"]) for each in explanation.get("credits", ())]
     paid = f"; {' + '.join(taken)} paid by credits" if taken else ""
-    return f"{included(explanation.get('usage'))}{total} = {result}{paid}"
+    return f"{included(explanation.get('usage'))}{total} = {result}{off}{paid}"
+
+
+def committed(total: str, explanation: Explanation) -> str:
+    """Return the terms of a line with what of them lies within its commitment, and what above.
+
+    Terms stay as they are where the commitment changes nothing.
+
+    >>> told = {"level": "line", "overage_factor": "1.5", "within": "1000.00", "overage": "600.00",
+    ...     "true_up": "0.00"}
+    >>> committed("700 × 2", {"role": "usage", "commitment": told})
+    '700 × 2; 1000.00 within + 600.00 overage at × 1.5'
+    """
+    told = explanation.get("commitment")
+    if told is None:
+        return total
+    if explanation["role"] == "true_up":
+        return f"{told['prorated']} promised − {told['used_before']} used"
+    factor = told["overage_factor"]
+    names = {
+        "within": "within",
+        "overage": f"overage at × {factor}",
+        "true_up": "true-up",
+    }
+    present = {name for name in names if Decimal(told[name])}
+    if "true_up" not in present and ("overage" not in present or Decimal(factor) == 1):
+        return total
+    if told["level"] == "subscription":
+        # What lies above is a line of its own there.
+        present = {"overage"} if explanation["role"] == "overage" else {"within"}
+    parts = [f"{told[name]} {text}" for name, text in names.items() if name in present]
+    return f"{total}; {' + '.join(parts)}"
 
 
 def included(usage: Mapping[str, Any] | None) -> str:

@@ -34,6 +34,15 @@ DEBIT_COLUMNS = ("customer", "at", "reason", "credits", "amount", "currency")
 WALLET_COLUMNS = ("customer", "balance", "ongoing_balance", "currency")
 ALERT_COLUMNS = ("customer", "at", "type", "level")
 
+# What an invoice adds up to, and the member that holds it; without coupons or taxes not all of it.
+AMOUNTS = {
+    "subtotal": "subtotal",
+    "discounts": "total_discount",
+    "credits": "total_prepaid_credits_applied",
+    "tax": "total_tax",
+    "total": "total",
+}
+
 MIDNIGHT = "T00:00:00Z"
 
 
@@ -93,8 +102,9 @@ def invoice_table(invoice: Report) -> Table:
         }
         for line in invoice["lines"]
     ]
-    amounts = {"subtotal": "subtotal", "credits": "total_prepaid_credits_applied", "total": "total"}
-    for name, member in amounts.items():
+    for name, member in AMOUNTS.items():
+        if name in ("discounts", "tax") and not Decimal(invoice[member]):
+            continue
         amount = Figure(money_text(invoice[member], currency))
         rows.append(dict.fromkeys(INVOICE_COLUMNS) | {"line": name, "amount": amount})
     title = f"Invoice of {invoice['subscription']} · {period_text(invoice)} · {currency}"

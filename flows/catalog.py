@@ -18,11 +18,14 @@ from flows.catalog_accounts import (
 from flows.catalog_names import Findings
 from flows.catalog_problems import refusal, shape_problems
 from flows.catalog_products import resolve_features, resolve_meters, resolve_plans
+from flows.catalog_terms import resolve_offered
 from flows.documents import read_document
 from schemas.catalog import CatalogFile
+from schemas.coupon import Coupon
 from schemas.customer import Customer
 from schemas.meter import Meter
 from schemas.subscription import Feature, Plan, Subscription
+from schemas.tax import TaxRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Catalog:
     subscriptions: tuple[Subscription, ...] = ()
     wallets: tuple[WalletOpening, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    coupons: tuple[Coupon, ...] = ()
+    taxes: tuple[TaxRate, ...] = ()
 
 
 def load_catalog(path: str) -> Catalog:
@@ -65,7 +70,8 @@ def resolved(file: CatalogFile, found: Findings) -> Catalog:
     features = resolve_features(file, meters, found)
     customers = resolve_customers(file, found)
     plans = resolve_plans(file, meters, features, found)
-    subscriptions = resolve_subscriptions(file, customers, plans, found)
+    offered = resolve_offered(file, found)
+    subscriptions = resolve_subscriptions(file, customers, plans, offered, found)
     wallets = resolve_wallets(file, customers, subscriptions, found)
     kinds = (meters.by_key, customers.by_key, plans.by_key, subscriptions.by_key)
     return Catalog(
@@ -76,4 +82,6 @@ def resolved(file: CatalogFile, found: Findings) -> Catalog:
         tuple(subscriptions.by_key.values()),
         wallets,
         {thing.id: key for by_key in kinds for key, thing in by_key.items()},
+        tuple(offered.coupons.by_key.values()),
+        tuple(offered.rates.by_key.values()),
     )

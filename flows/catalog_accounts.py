@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from billing.ledger import top_up
 from billing.subscribing import cancel, subscribe
 from billing.wallets import TopUpAt, WalletOpening, open_wallet, top_up_of
+from flows.catalog_commitments import with_commitments
+from flows.catalog_grants import check_rates, with_grants
 from flows.catalog_names import Findings, Names, identity
+from flows.catalog_terms import Offered, with_terms
 from schemas.catalog import CatalogCancellation, CatalogFile, CatalogSubscription, CatalogWallet
 from schemas.customer import Customer
 from schemas.errors import ValidationFailed
@@ -36,7 +39,11 @@ def resolve_customers(file: CatalogFile, found: Findings) -> Names[Customer]:
 
 
 def resolve_subscriptions(
-    file: CatalogFile, customers: Names[Customer], plans: Names[Plan], found: Findings
+    file: CatalogFile,
+    customers: Names[Customer],
+    plans: Names[Plan],
+    offered: Offered,
+    found: Findings,
 ) -> Names[Subscription]:
     """Return the subscriptions, called by lookup key or `customer/plan`."""
     names: Names[Subscription] = Names("subscription")
@@ -45,7 +52,12 @@ def resolve_subscriptions(
             customer = customers.find(entry.customer, key_field="customer")
             plan = plans.find(entry.plan, key_field="plan")
             key = entry.lookup_key or f"{customer.external_id}/{plan.lookup_key or plan.name}"
-            subscription = subscribe(subscription_of(entry, key, customer, plan), plan)
+            agreed = subscription_of(entry, key, customer, plan)
+            subscription = subscribe(with_grants(agreed, entry.credit_grants, index, found), plan)
+            subscription = with_commitments(subscription, entry, index, plan, found)
+            subscription = with_terms(
+                subscription, entry, index, plan, offered=offered, found=found
+            )
             names.add(subscription, key=key, key_field="lookup_key")
     found.end_phase()
     for index, change in enumerate(file.changes):
@@ -119,7 +131,10 @@ def resolve_wallets(
     """Return the wallets, each tried out with all its top-ups, so that none fails later."""
     openings: list[WalletOpening] = []
     opened: list[Wallet] = []
-    starts = {each.customer_id: each.start_date for each in subscriptions.by_key.values()}
+    starts: dict[CustomerId, datetime] = {}
+    for each in subscriptions.by_key.values():
+        first = starts.get(each.customer_id, each.start_date)
+        starts[each.customer_id] = min(first, each.start_date)
     for index, entry in enumerate(file.wallets):
         with found.at("wallets", index):
             customer = customers.find(entry.customer, key_field="customer")
@@ -134,6 +149,7 @@ def resolve_wallets(
             opened.append(tried(opening, opened))
             openings.append(opening)
     found.end_phase()
+    check_rates(subscriptions.by_key.values(), openings, found)
     return tuple(openings)
 
 

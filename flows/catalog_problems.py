@@ -61,7 +61,13 @@ def walked(model: type[BaseModel], location: Place) -> tuple[Place, type[BaseMod
     place: list[str | int] = []
     models: tuple[type[BaseModel], ...] = (model,)
     parent: type[BaseModel] | None = model
+    keyed = False
     for part in location:
+        if keyed:
+            # The key of a mapping is no field; what it holds has some.
+            keyed = False
+            place.append(part)
+            continue
         tagged = [each for each in models if part in tags(each)]
         if tagged:
             models = (tagged[0],)
@@ -71,6 +77,7 @@ def walked(model: type[BaseModel], location: Place) -> tuple[Place, type[BaseMod
             parent = models[0] if models else None
             field = parent.model_fields.get(part) if parent else None
             models = inner_models(field.annotation) if field else ()
+            keyed = field is not None and get_origin(field.annotation) is dict
     return tuple(place), parent
 
 
@@ -150,6 +157,6 @@ def inner_models(annotation: object) -> tuple[type[BaseModel], ...]:
     """Return the models inside an annotation, as in `list[Model] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return (annotation,)
-    if get_origin(annotation) in (list, Union, UnionType, Annotated):
+    if get_origin(annotation) in {list, dict, Union, UnionType, Annotated}:
         return tuple(model for part in get_args(annotation) for model in inner_models(part))
     return ()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from flows.catalog_grants import plan_grants
 from flows.catalog_names import ENVIRONMENT, TENANT, Findings, Names, identity
 from flows.catalog_prices import changes_by_price, plan_prices
 from schemas.catalog import CatalogFile
@@ -105,6 +106,7 @@ def resolve_plans(
                 tuple(plan_prices(entry, index, meters, changes, found)),
                 tuple(plan_entitlements(entry, index, meters, features, found)),
                 {meter.id: meter for meter in meters.by_key.values()},
+                tuple(plan_grants(entry, index, found)),
             )
             field = "lookup_key" if entry.lookup_key else "name"
             names.add(plan, key=key, name=plan.name, key_field=field)

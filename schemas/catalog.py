@@ -7,11 +7,13 @@ What the API has and this version has not is listed in `LATER`, to be refused as
 """
 
 import json
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from schemas.catalog_products import (
+    CatalogCreditGrant,
     CatalogFeature,
     CatalogMeter,
     CatalogPlan,
@@ -21,10 +23,34 @@ from schemas.catalog_products import (
     Part,
     Upper,
 )
+from schemas.commitment import Duration, Factor, LineItemCommitmentConfig, Promised
+from schemas.coupon import CreateCouponRequest, SubscriptionCouponInput
 from schemas.doors import InstantField, IntegerField, MetadataField
 from schemas.price import BillingPeriod
 from schemas.subscription import BillingCycle, ProrationBehavior
+from schemas.tax import CreateTaxRateRequest, TaxRateOverride
 from schemas.wallet import Reason, TopUpRequest, WalletRequest
+
+
+class CatalogCoupon(CreateCouponRequest, Part):
+    """A coupon; subscriptions name it by its code, or by its name."""
+
+
+class CatalogTaxRate(CreateTaxRateRequest, Part):
+    """A tax rate; customers and subscriptions name it by its code."""
+
+
+class CatalogTaxRateOverride(TaxRateOverride, Part):
+    """A tax rate by its code, attached to a customer or a subscription."""
+
+
+class CatalogSubscriptionCoupon(SubscriptionCouponInput, Part):
+    """A coupon of a subscription, or of its line of one price, with dates."""
+
+    # The price is named, so this is no key of the file.
+    price_id: ClassVar[Any]  # type: ignore[misc]  # no key of the file
+
+    price: Name | None = None
 
 
 class CatalogCustomer(Part):
@@ -35,7 +61,6 @@ class CatalogCustomer(Part):
             "integration_entity_mapping",
             "onboarding_workflow_name",
             "skip_onboarding_workflow",
-            "tax_rate_overrides",
         }
     )
 
@@ -54,6 +79,13 @@ class CatalogCustomer(Part):
     billing_currency: str = ""
     contact_persons: list[dict[str, Any]] = Field(default_factory=list)
     tax_treatment: str = ""
+    tax_rate_overrides: list[CatalogTaxRateOverride] = Field(default_factory=list)
+
+
+class CatalogLineCommitment(LineItemCommitmentConfig, Part):
+    """What one usage line of a subscription promises."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"commitment_time_buckets", "is_window_commitment"})
 
 
 class CatalogSubscription(Part):
@@ -65,28 +97,18 @@ class CatalogSubscription(Part):
             "auto_invoice_threshold",
             "checkout",
             "collection_method",
-            "commitment_amount",
-            "commitment_duration",
-            "coupons",
-            "credit_grants",
-            "enable_true_up",
             "fx_rates",
             "gateway_payment_method_id",
             "include_price_ids",
             "inheritance",
-            "line_item_commitments",
-            "line_item_coupons",
             "line_item_grouping",
             "line_items",
-            "overage_factor",
             "override_entitlements",
             "override_line_items",
             "payment_behavior",
             "payment_terms",
             "phases",
-            "subscription_coupons",
             "subscription_status",
-            "tax_rate_overrides",
             "trial_period_days",
         }
     )
@@ -103,6 +125,18 @@ class CatalogSubscription(Part):
     end_date: InstantField | None = None
     timezone: str = ""
     proration_behavior: Annotated[ProrationBehavior, Lower] = ProrationBehavior.NONE
+    credit_grants: list[CatalogCreditGrant] = Field(default_factory=list)
+    commitment_amount: Promised | None = None
+    commitment_duration: Duration | None = None
+    overage_factor: Factor = Decimal(1)
+    enable_true_up: StrictBool = False
+    coupons: list[Name] = Field(default_factory=list)
+    subscription_coupons: list[CatalogSubscriptionCoupon] = Field(default_factory=list)
+    # None are those of the customer, an empty list is no tax.
+    tax_rate_overrides: list[CatalogTaxRateOverride] | None = None
+    # By the lookup key of a price of the plan.
+    line_item_coupons: dict[str, list[Name]] = Field(default_factory=dict)
+    line_item_commitments: dict[str, CatalogLineCommitment] = Field(default_factory=dict)
     metadata: MetadataField = Field(default_factory=dict)
 
 
@@ -170,10 +204,12 @@ CatalogChange = Annotated[CatalogPriceChange | CatalogCancellation, Field(discri
 class CatalogFile(Part):
     """The whole file; every section may be absent."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"coupons", "taxes", "addons", "groups"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"addons", "groups"})
 
     meters: list[CatalogMeter] = Field(default_factory=list)
     features: list[CatalogFeature] = Field(default_factory=list)
+    coupons: list[CatalogCoupon] = Field(default_factory=list)
+    taxes: list[CatalogTaxRate] = Field(default_factory=list)
     plans: list[CatalogPlan] = Field(default_factory=list)
     customers: list[CatalogCustomer] = Field(default_factory=list)
     subscriptions: list[CatalogSubscription] = Field(default_factory=list)
@@ -197,6 +233,4 @@ def catalog_json_schema() -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tally catalog",
     }
-    empty = {name: {"type": "array", "maxItems": 0} for name in ("coupons", "taxes")}
-    schema["properties"] |= empty
     return json.dumps(head | {k: v for k, v in schema.items() if k != "title"}, indent=2) + "\n"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, StrictBool, model_validator
 
+from schemas.credit_grant import CreditGrantTerms
 from schemas.doors import (
     DOOR,
     DecimalField,
@@ -124,10 +125,12 @@ class CatalogEntitlement(Part):
     config_value: dict[str, Any] | None = None
 
 
-class CatalogPlan(Part):
-    """A plan with its prices and what it grants."""
+class CatalogCreditGrant(CreditGrantTerms, Part):
+    """A credit grant of the plan or subscription that it stands in; a plan's has no dates."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"credit_grants"})
+
+class CatalogPlan(Part):
+    """A plan with its prices, what it grants, and the credits that it gives."""
 
     name: Name
     lookup_key: str = ""
@@ -136,6 +139,7 @@ class CatalogPlan(Part):
     metadata: MetadataField = {}
     prices: list[CatalogPrice] = []
     entitlements: list[CatalogEntitlement] = []
+    credit_grants: list[CatalogCreditGrant] = []
 
 
 class CatalogPriceUpdate(Part):

@@ -7,7 +7,7 @@ file has the same. What a commitment does to a price is in `billing.commitments`
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field, StrictBool, model_validator
 
@@ -31,27 +31,15 @@ class CommitmentLevel(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class LineCommitment:
-    """What one usage line has promised, in money or in units.
+class Commitment:
+    """What has been promised for a time: by one usage line, or by all of a subscription together.
 
-    `duration` is the time that it spans, None for the period of the line.
+    That of a subscription is an amount of money in its currency. `duration` is the time that it
+    spans, None for the period of the line or of the subscription.
     """
 
     type: CommitmentType
     value: Decimal
-    overage_factor: Decimal = Decimal(1)
-    true_up: bool = False
-    duration: BillingPeriod | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SubscriptionCommitment:
-    """What all usage of a subscription has promised together, in money of its currency.
-
-    `duration` is the time that it spans, None for the billing period.
-    """
-
-    amount: Decimal
     overage_factor: Decimal = Decimal(1)
     true_up: bool = False
     duration: BillingPeriod | None = None
@@ -67,9 +55,6 @@ class LineItemCommitmentConfig(BaseModel):
 
     model_config = DOOR
 
-    # Keys of the API that this version does not have yet.
-    LATER: ClassVar[frozenset[str]] = frozenset({"is_window_commitment", "commitment_time_buckets"})
-
     commitment_type: Annotated[CommitmentType, BeforeValidator(read_lower)]
     commitment_amount: Promised | None = None
     commitment_quantity: Promised | None = None
@@ -77,21 +62,10 @@ class LineItemCommitmentConfig(BaseModel):
     enable_true_up: StrictBool = False
     commitment_duration: Duration | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def without_what_says_nothing(cls, body: object) -> object:
-        """Drop what is not given, and what comes later where it is switched off."""
-        said = given(body)
-        if not isinstance(said, dict):
-            return said
-        return {
-            key: value
-            for key, value in said.items()
-            if not (key in cls.LATER and value in (False, []))
-        }
+    _given = model_validator(mode="before")(given)
 
 
-def line_commitment_of(request: LineItemCommitmentConfig) -> LineCommitment:
+def line_commitment_of(request: LineItemCommitmentConfig) -> Commitment:
     """Return the record of a line's commitment.
 
     Raises ValidationFailed where the member that the type asks for is absent, or the other given.
@@ -113,7 +87,7 @@ def line_commitment_of(request: LineItemCommitmentConfig) -> LineCommitment:
     if values[other]:
         text = f"is not for commitments of type {request.commitment_type}"
         raise ValidationFailed(text, field=f"commitment_{other}")
-    return LineCommitment(
+    return Commitment(
         request.commitment_type,
         value,
         request.overage_factor,
@@ -128,7 +102,7 @@ def subscription_commitment_of(
     *,
     true_up: bool = False,
     duration: BillingPeriod | None = None,
-) -> SubscriptionCommitment | None:
+) -> Commitment | None:
     """Return the commitment of a subscription, None where no amount was promised.
 
     >>> subscription_commitment_of(Decimal(0)) is None
@@ -136,4 +110,4 @@ def subscription_commitment_of(
     """
     if not amount:
         return None
-    return SubscriptionCommitment(amount, overage_factor, true_up, duration)
+    return Commitment(CommitmentType.AMOUNT, amount, overage_factor, true_up, duration)

@@ -6,10 +6,12 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from schemas.coupon import Coupon, CouponAttachmentId, CouponId, CouponLevel
 from schemas.errors import InvalidOperation
 from schemas.ids import CustomerId, InvoiceId, InvoiceLineId, SubscriptionId, SubscriptionLineId
 from schemas.period import Interval
 from schemas.price import PriceType
+from schemas.tax import TaxAttachmentId, TaxBase, TaxRate
 
 
 class InvoiceType(StrEnum):
@@ -110,6 +112,45 @@ class CreditOnLine:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscountOnLine:
+    """What one coupon took off a line, or the line's share of what it took off the invoice.
+
+    `base` is what was left of the line before.
+    """
+
+    attachment_id: CouponAttachmentId
+    coupon_id: CouponId
+    level: CouponLevel
+    base: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class CouponApplied:
+    """What one coupon took off: more than 0, from what was there before it.
+
+    `line_id` is the invoice line that it was for, None for the whole invoice.
+    """
+
+    attachment_id: CouponAttachmentId
+    coupon: Coupon
+    original_price: Decimal
+    discounted_amount: Decimal
+    line_id: InvoiceLineId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaxApplied:
+    """A tax that takes part in an invoice, on its base; an inclusive one is a part of the base."""
+
+    attachment_id: TaxAttachmentId
+    rate: TaxRate
+    inclusive: bool = False
+    taxable_amount: Decimal = Decimal(0)
+    tax_amount: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
 class InvoiceLine:
     """A line: what was priced, for which time, and how its amount came about.
 
@@ -132,6 +173,7 @@ class InvoiceLine:
     line_discount: Decimal = Decimal(0)
     invoice_discount: Decimal = Decimal(0)
     credits: tuple[CreditOnLine, ...] = ()
+    discounts: tuple[DiscountOnLine, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -141,6 +183,7 @@ class Invoice:
 
     `dated_at` is its invoice date, `finalize_at` the instant from which it may be finalized, and
     `version` grows with every change, so that a writer who has read an older one is refused.
+    `total_tax` is what is added to the total, `included_tax` what the lines hold already.
     """
 
     id: InvoiceId
@@ -166,4 +209,8 @@ class Invoice:
     amount_remaining: Decimal = Decimal(0)
     computed_at: datetime | None = None
     finalized_at: datetime | None = None
+    coupon_applications: tuple[CouponApplied, ...] = ()
+    taxes: tuple[TaxApplied, ...] = ()
+    tax_base: TaxBase = TaxBase.BEFORE_CREDITS
+    included_tax: Decimal = Decimal(0)
     version: int = 1

@@ -10,7 +10,9 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from schemas.commitment import LineCommitment, SubscriptionCommitment
+from schemas.commitment import Commitment
+from schemas.coupon import CouponAttachment
+from schemas.credit_grant import CreditGrant
 from schemas.errors import InvalidOperation
 from schemas.ids import (
     CustomerId,
@@ -22,6 +24,7 @@ from schemas.ids import (
 )
 from schemas.meter import Meter
 from schemas.price import BillingPeriod, Price
+from schemas.tax import TaxAttachment
 
 
 class FeatureType(StrEnum):
@@ -157,6 +160,7 @@ class Plan:
     prices: tuple[Price, ...] = ()
     entitlements: tuple[Entitlement, ...] = ()
     meters: Mapping[str, Meter] = field(default_factory=dict)
+    credit_grants: tuple[CreditGrant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,7 @@ class SubscriptionLine:
     quantity: Decimal = Decimal(0)
     meter: Meter | None = None
     replaces: SubscriptionLineId | None = None
-    commitment: LineCommitment | None = None
+    commitment: Commitment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +212,10 @@ class Subscription:
     plan_id: PlanId | None = None
     lines: tuple[SubscriptionLine, ...] = ()
     entitlements: tuple[Entitlement, ...] = ()
-    commitment: SubscriptionCommitment | None = None
+    commitment: Commitment | None = None
+    credit_grants: tuple[CreditGrant, ...] = ()
+    coupons: tuple[CouponAttachment, ...] = ()
+    taxes: tuple[TaxAttachment, ...] = ()
 
     @property
     def starts_at(self) -> datetime:

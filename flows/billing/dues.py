@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from billing.accounts import Account
+from billing.grant_periods import facts_of, next_instants
 from billing.services import open_services, open_window, windows
 from billing.wallets import WalletOpening
 from schemas.meter import AggregationType
@@ -16,8 +17,8 @@ DRIFT = timedelta(minutes=1)
 def next_due(account: Account, after: datetime, delay: timedelta) -> datetime | None:
     """Return the first instant after another at which the account has to be billed, None if never.
 
-    Periods, services, lines and delays that end or begin, wallets that are opened or filled, lots
-    that expire, and a minute later for what is averaged over time.
+    Periods, services, lines and delays that end or begin, wallets that are opened or filled, grants
+    that give credits, lots that expire, and a minute later for what is averaged over time.
 
     >>> from datetime import UTC
     >>> from schemas.ids import CustomerId
@@ -50,6 +51,8 @@ def _of_subscription(
     subscription: Subscription, after: datetime, delay: timedelta
 ) -> Iterator[datetime]:
     """Yield when something of a subscription begins or ends."""
+    for grant in subscription.credit_grants:
+        yield from next_instants(grant, facts_of(subscription), after)
     yield subscription.starts_at
     if subscription.ends_at is not None:
         yield subscription.ends_at

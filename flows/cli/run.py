@@ -49,6 +49,10 @@ def metering(
             help="All processes of the cluster; the connection is plain, so keep it private.",
         ),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, help="Port of /metrics; process i takes port + i. Default: none."),
+    ] = None,
     settings: Annotated[
         str | None,
         typer.Option(metavar="FILE", envvar="TALLY_SETTINGS", help="Settings file, YAML."),
@@ -60,7 +64,7 @@ def metering(
     from flows.settings import read_settings_file, resolve
 
     resolved = resolve(
-        flags={"kafka_brokers": brokers, "data": data},
+        flags={"kafka_brokers": brokers, "data": data, "metrics_port": metrics_port},
         environment=os.environ,
         file=read_settings_file(settings) if settings else None,
     )

@@ -1,8 +1,9 @@
 """`tally run metering`: the dataflow on a topic of Kafka, until it is told to stop."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from bytewax.dataflow import Dataflow
@@ -19,11 +20,17 @@ from flows.metering.cluster import PEER_GONE, is_lost_peer, run_processes, watch
 from flows.metering.flow import FLOW, Counts, MeteringSettings, metering_flow
 from flows.metering.layout import prepare
 from flows.metering.registry import registered
+from flows.metrics.heartbeat import Heartbeat
+from flows.metrics.observer import SeriesObserver
+from flows.metrics.series import series
+from flows.metrics.server import MetricsServer, serve_metrics
 from flows.serving.folder_lock import FolderLock
+from flows.serving.supervision import checked
 from flows.settings import Settings
 from flows.stopping import stop_on_signals
 from flows.stores.clickhouse import Store, open_store
 from schemas.errors import StoreError, ValidationFailed
+from schemas.health import Check
 from schemas.meter import Meter
 
 
@@ -84,7 +91,17 @@ def _run(
             if process
             else _registered(store, settings, meters)
         )
-        flow = _flow(settings, KafkaSource(source, stop), store, meters, counts)
+        observer = _observer(settings)
+        heartbeat = Heartbeat()
+        reader = KafkaSource(
+            source,
+            stop,
+            on_heartbeat=heartbeat.touch,
+            on_read=observer.read_of,
+            on_bytes=observer.kafka_bytes,
+        )
+        flow = _flow(settings, reader, store, meters, counts=counts, observer=observer)
+        shown = _metrics(settings, process, partial(_readiness, store, source, heartbeat))
         try:
             cluster_main(
                 flow,
@@ -100,6 +117,9 @@ def _run(
                 # Who started the processes says what became of them.
                 sys.exit(PEER_GONE)
             raise StoreError("another process of the cluster has gone: start all again") from error
+        finally:
+            if shown is not None:
+                shown.close()
     totals = " · ".join(f"{word} {count:,}" for word, count in sorted(counts.totals().items()))
     sys.stderr.write(f"metering stopped: {totals or 'nothing came'}\n")
 
@@ -109,7 +129,9 @@ def _flow(
     source: KafkaSource,
     store: Store,
     meters: Sequence[Meter],
+    *,
     counts: Counts,
+    observer: SeriesObserver,
 ) -> Dataflow:
     """Return the flow of this process, with what it publishes to Kafka."""
     topics = Topics(
@@ -125,10 +147,38 @@ def _flow(
         store,
         meters,
         MeteringSettings(state, settings.shards, flush_every),
-        usage=UsageSink(store, {meter.id: meter for meter in meters}, topics.publish_usage),
-        dead_letters=DeadLetterSink(store, "kafka", topics.publish_dead_letters),
+        usage=UsageSink(
+            store, {meter.id: meter for meter in meters}, topics.publish_usage, observer=observer
+        ),
+        dead_letters=DeadLetterSink(store, "kafka", topics.publish_dead_letters, observer=observer),
         counts=counts,
+        observer=observer,
     )
+
+
+def _observer(settings: Settings) -> SeriesObserver:
+    """Return who shows what the flow of this process does."""
+    known = [settings.environment]
+    return SeriesObserver(series(), flow=FLOW, environments=known, environment=settings.environment)
+
+
+def _metrics(
+    settings: Settings, process: int, readiness: Callable[[], Sequence[Check]]
+) -> MetricsServer | None:
+    """Serve the metrics of this process on a port of its own, if a port is set."""
+    if not settings.metrics_port:
+        return None
+    return serve_metrics(settings.metrics_port + process, readiness, host=settings.host)
+
+
+def _readiness(store: Store, source: KafkaSettings, heartbeat: Heartbeat) -> Sequence[Check]:
+    """Return how each thing is that a metering process needs."""
+    looks: dict[str, Callable[[], object]] = {
+        "log": lambda: partitions_of(source),
+        "clickhouse": lambda: store.engine.command("SELECT 1"),
+        "metering": heartbeat.check,
+    }
+    return [checked(name, look) for name, look in looks.items()]
 
 
 def _store(settings: Settings) -> Store:
@@ -156,4 +206,5 @@ def _kafka(settings: Settings, until_idle_seconds: float | None) -> KafkaSetting
         settings.event_bytes_max,
         settings.lateness_seconds * 1_000_000,
         until_idle_seconds,
+        settings.gather_milliseconds / 1000,
     )

@@ -3,6 +3,9 @@
 import time
 from collections.abc import Callable
 
+# A flow whose source was not asked for a batch for so long is held to be stuck.
+SILENT_SECONDS_MAX = 15.0
+
 
 class Heartbeat:
     """When something was last alive; safe to touch and to ask from several threads.
@@ -29,3 +32,9 @@ class Heartbeat:
         """Return how long ago it was touched, None if it never was."""
         at = self._at
         return None if at is None else self._clock() - at
+
+    def check(self) -> None:
+        """Raise RuntimeError if there was no sign of life for a while."""
+        silent = self.seconds_since()
+        if silent is None or silent > SILENT_SECONDS_MAX:
+            raise RuntimeError(f"no sign of life for {silent or 0:.0f} s")

@@ -7,7 +7,7 @@ from typing import Any
 
 from billing.commitments import Committed, commit, commit_lines, shares, worth
 from billing.ladders import cost
-from schemas.commitment import CommitmentType, LineCommitment
+from schemas.commitment import Commitment, CommitmentType
 from schemas.decimals import plain
 from schemas.errors import Refused
 from schemas.money import settle
@@ -59,7 +59,7 @@ def _line(body: Body) -> Answer:
     used = cost(price, Decimal(window["quantity"])).amount
     parts = Committed(Fraction(used))
     if given is not None:
-        promised = LineCommitment(
+        promised = Commitment(
             CommitmentType(given["type"]),
             Decimal(given["value"]),
             Decimal(given["overage_factor"]),

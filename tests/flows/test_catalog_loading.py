@@ -132,10 +132,10 @@ def test_an_empty_file_is_an_empty_catalog(write: Write) -> None:
             "customers: [{external_id: a, timezone: Mars/Base}]",
             "customers[0].timezone: 'Mars/Base'",
         ),
-        ("coupons: [{name: half}]", "coupons: is not supported by this version; leave it out"),
+        ("addons: [{name: half}]", "addons: is not supported by this version; leave it out"),
         (
-            "subscriptions: [{customer: a, plan: p, commitment_amount: 5}]",
-            "subscriptions[0].commitment_amount: is not supported by this version; leave it out",
+            "subscriptions: [{customer: a, plan: p, auto_invoice_threshold: 5}]",
+            "subscriptions[0].auto_invoice_threshold: is not supported by this version; leave it",
         ),
         (
             f"subscriptions: [{{customer: a, plan: p, start_date: {START}}}]",

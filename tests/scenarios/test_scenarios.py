@@ -35,9 +35,13 @@ EVENT_FIELDS = {
 VERDICTS = ("accepted", "late", "duplicate", "conflict", "rejected")
 AMOUNTS = {
     "subtotal": "subtotal",
+    "discounts": "total_discount",
     "credits": "total_prepaid_credits_applied",
+    "tax": "total_tax",
     "total": "total",
 }
+# What an invoice has 0 of where a scenario does not say.
+UNSAID = {"discounts": "0", "tax": "0"}
 
 Shown = dict[str, Any]
 
@@ -114,6 +118,7 @@ def statement(stated: Shown) -> Statement:
 
 def invoice(stated: Shown) -> Shown:
     """Return an invoice as it is compared. The order of its lines is no matter of accounts."""
+    stated = UNSAID | stated
     assert set(stated) == {"of", "period", "currency", "lines", *AMOUNTS}, stated
     lines = [figures(row, "quantity", "amount") for row in table(stated["lines"])]
     return figures(stated, *AMOUNTS) | {"lines": sorted(lines, key=line_order)}
@@ -221,4 +226,5 @@ def test_the_figures_of_a_scenario_add_up(path: Path) -> None:
     invoices = [each for told in scenario(path).statements for each in told.expected["invoices"]]
     for each in invoices:
         assert sum(line["amount"] for line in each["lines"]) == each["subtotal"]
-        assert each["subtotal"] - each["credits"] == each["total"]
+        left = each["subtotal"] - each["discounts"] - each["credits"]
+        assert left + each["tax"] == each["total"]
