@@ -99,11 +99,6 @@ def test_a_vector_of_a_part_not_built_is_listed(
     pytest.skip(f"{len(LATER[name])} vectors of {name}")
 
 
-def test_an_op_that_nobody_knows_is_run_and_so_fails() -> None:
-    assert due("wallet.json", {"op": "an op of tomorrow"})
-    assert due("metering.json", {"op": "an op of tomorrow"})
-
-
 def differences(expected: Any, got: Any, name: str = "", *, exact: bool = False) -> list[str]:
     """Return where an answer is not what was expected, one line a place.
 
