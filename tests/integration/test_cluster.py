@@ -9,14 +9,12 @@ events come at first.
 import json
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +29,7 @@ import pytest
 import written_records
 from confluent_kafka.admin import AdminClient, NewTopic
 from expected_usage import Cell, Row, members, usage
+from roles import WAIT_SECONDS_MAX, Deployment, Program, until
 
 from flows.catalog import load_catalog
 
@@ -47,8 +46,6 @@ HTTP_SHARE = 0.4
 BOTH_SHARE, FIRST_SHARE = 0.1, 0.1
 SENDERS = 4
 BULK = 1000
-WAIT_SECONDS_MAX = 240
-END_SECONDS_MAX = 60
 KEY = "sk_cluster00000000000000000000000000000000000"
 TOPICS = {
     "TALLY_TOPIC_EVENTS": "cluster",
@@ -81,111 +78,6 @@ class Sent(NamedTuple):
     http: float
     producer: float
     again: int
-
-
-class Program:
-    """A role as a user starts it, in a process group of its own that tells whether anybody is left."""
-
-    def __init__(self, process: subprocess.Popen[bytes], output: Path):
-        self.process, self.output = process, output
-
-    def said(self) -> str:
-        return self.output.read_text(errors="replace")[-20_000:]
-
-    def part(self, words: str) -> int:
-        """Return the id of the newest process of the group whose command line has these words."""
-        found = [
-            int(folder.name)
-            for folder in Path("/proc").glob("[0-9]*")
-            if self._is_mine(folder) and words in command_line(folder)
-        ]
-        assert found, self.said()
-        return max(found)
-
-    def ended(self, number: int | None = None) -> int:
-        """Send a signal if one is given, wait until nobody of the group is left, return the exit code."""
-        if number is not None:
-            self.process.send_signal(number)
-        code = self.process.wait(timeout=END_SECONDS_MAX)
-        until(lambda: not self.is_left(), self.said)
-        return code
-
-    def is_left(self) -> bool:
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
-    def _is_mine(self, folder: Path) -> bool:
-        try:
-            return os.getpgid(int(folder.name)) == self.process.pid
-        except ProcessLookupError:
-            return False
-
-
-def command_line(process: Path) -> str:
-    try:
-        return (process / "cmdline").read_text().replace("\0", " ")
-    except OSError:
-        return ""
-
-
-class Deployment:
-    """The settings that all roles share, and a folder for what they say."""
-
-    def __init__(self, tally: str, environment: dict[str, str], folder: Path):
-        self.tally, self.environment, self.folder = tally, environment, folder
-
-    @contextmanager
-    def started(self, *arguments: str) -> Iterator[Program]:
-        output = self.folder / f"output-{arguments[0]}-{time.monotonic_ns()}.txt"
-        with output.open("wb") as written:
-            process = subprocess.Popen(
-                [self.tally, *arguments],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=written,
-                stderr=written,
-                start_new_session=True,
-            )
-        program = Program(process, output)
-        try:
-            yield program
-        finally:
-            if program.is_left():
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    @contextmanager
-    def serving(self, catalog: Path, workers: int) -> Iterator[tuple[Program, str]]:
-        """Start `tally serve` on a free port, and give its URL."""
-        given = ["--catalog", str(catalog), "--workers", str(workers), "--port", "0"]
-        with self.started("serve", *given) as program:
-            until(lambda: "workers" in program.said(), program.said, program)
-            (url,) = re.findall(r"^tally serve  (\S+)  workers", program.said(), re.MULTILINE)
-            yield program, url
-
-    @contextmanager
-    def metering(self, catalog: Path, processes: int) -> Iterator[Program]:
-        """Start `tally run metering` in so many processes."""
-        given = ["--catalog", str(catalog), "--processes", str(processes)]
-        with self.started("run", "metering", *given) as program:
-            yield program
-
-
-def until(
-    holds: Callable[[], bool],
-    said: Callable[[], str],
-    program: Program | None = None,
-    pause: float = 0.1,
-) -> None:
-    """Wait until something holds, as long as the program runs, if one is given."""
-    deadline = time.monotonic() + WAIT_SECONDS_MAX
-    while not holds():
-        assert program is None or program.process.poll() is None, said()
-        assert time.monotonic() < deadline, f"it never came to be: {said()}"
-        time.sleep(pause)
 
 
 @pytest.fixture(scope="module")
