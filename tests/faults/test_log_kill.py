@@ -31,8 +31,10 @@ def killed_life(path: Path, life: int, acknowledged: int) -> list[str]:
     batches = [process.stdout.readline().strip() for _ in range(acknowledged)]
     process.kill()
     # What it had acknowledged before the kill reached it counts as well.
-    rest, complaint = process.communicate()
-    assert complaint == ""
+    with process:
+        # Read on where the lines above ended: some may wait in this side's buffer.
+        rest = process.stdout.read()
+        assert process.stderr.read() == ""
     return [*batches, *rest.splitlines()]
 
 
