@@ -19,7 +19,7 @@ PACKAGES = schemas operators billing flows
 INSTALLED = .venv/.installed
 INSTALLED_DEV = .venv/.installed-dev
 
-.PHONY: install demo test check lint types tidy unit scenarios conformance integration bench chaos \
+.PHONY: install demo test check lint types tidy unit scenarios conformance api integration bench chaos \
 	diagrams kafka-start kafka-stop
 
 install: $(INSTALLED)
@@ -42,7 +42,7 @@ $(INSTALLED_DEV): requirements-dev.lock $(INSTALLED)
 
 # The parts run one after the other, in this order, each with its name and its own limit of time.
 test: $(INSTALLED_DEV)
-	@for part in lint types unit scenarios conformance integration; do \
+	@for part in lint types unit scenarios conformance api integration; do \
 		echo "== $$part"; $(MAKE) $$part || exit 1; done
 
 check: $(INSTALLED_DEV)
@@ -71,7 +71,13 @@ conformance: $(INSTALLED_DEV)
 	$(PYTEST) --session-timeout=300 tests/conformance
 
 integration: $(INSTALLED_DEV)
-	$(PYTEST) --session-timeout=720 tests/faults tests/integration
+	$(PYTEST) --session-timeout=720 tests/faults tests/integration $(API_TESTS:%=--ignore=%)
+
+# What talks to a running `tally dev` over its socket.
+API_TESTS = $(addprefix tests/integration/, test_dev.py test_ingest_dev.py test_prometheus.py)
+
+api: $(INSTALLED_DEV)
+	$(PYTEST) --session-timeout=420 $(API_TESTS)
 
 # Every kill that the fault tests know, where `make test` tries some of them.
 chaos: $(INSTALLED_DEV)

@@ -44,6 +44,8 @@ PARTITIONS = 4
 HTTP_SHARE = 0.4
 # Of the first events that the producer appends, so many come over HTTP as well.
 BOTH_SHARE, FIRST_SHARE = 0.1, 0.1
+# So many are spelled oddly; the others are what ordinary clients send.
+ODD_SHARE = 0.05
 SENDERS = 4
 BULK = 1000
 KEY = "sk_cluster00000000000000000000000000000000000"
@@ -126,17 +128,25 @@ def catalog(root: Path, tmp_path: Path) -> Path:
 
 def stage(folder: Path, first: int, count: int) -> Stage:
     """Draw events and write them down for both ways."""
-    drawn = generated_events.values(count, SEED, door="file", first=first, total=COUNT + 2 * MORE)
     chance = np.random.default_rng([SEED, first, 1])
     by_http = chance.random(count) < HTTP_SHARE
     by_both = ~by_http & (chance.random(count) < BOTH_SHARE)
     by_both[int(count * FIRST_SHARE) :] = False
-    # Of the forms of a record only one is that of a request body.
-    form = np.where(by_http | by_both, generated_events.API, drawn["form"].to_numpy())
-    place = drawn.schema.get_field_index("form")
-    drawn = drawn.set_column(place, "form", pa.array(form, pa.int8()))
+    rich, plain = (
+        generated_events.values(
+            count, SEED, door="file", plain=plain, first=first, total=COUNT + 2 * MORE
+        )
+        for plain in (False, True)
+    )
+    odd = pa.array(chance.random(count) < ODD_SHARE)
+    columns = {name: pc.if_else(odd, rich[name], plain[name]) for name in rich.column_names}
+    # So few customers that their minutes are shared, and of the forms the one that is a request body's.
+    columns["customer"] = rich["customer"]
+    one_form = pa.array(by_http | by_both)
+    columns["form"] = pc.if_else(one_form, generated_events.API, rich["form"]).cast(pa.int8())
+    drawn = pa.table(columns)
     written = written_records._written(drawn)
-    values = written["value"].filter(pa.array(by_http | by_both)).cast(pa.binary()).to_pylist()
+    values = written["value"].filter(one_form).cast(pa.binary()).to_pylist()
     parts = (values[start : start + BULK] for start in range(0, len(values), BULK))
     bodies = [b'{"events":[' + b",".join(part) + b"]}" for part in parts]
     appended = written.select(["key", "value"]).filter(pa.array(~by_http))
