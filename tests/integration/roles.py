@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,6 +103,22 @@ class Deployment:
         given = ["--catalog", str(catalog), "--processes", str(processes)]
         with self.started("run", "metering", *given) as program:
             yield program
+
+
+@contextmanager
+def clickhouse_server(root: Path, folder: Path) -> Iterator[str]:
+    """Start the stand-in for a ClickHouse server, and give its URL."""
+    process = subprocess.Popen(
+        [sys.executable, str(root / "tests" / "shims" / "clickhouse_http.py"), str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdin
+        assert process.stdout
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
+        process.stdin.close()
 
 
 def until(
