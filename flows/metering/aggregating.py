@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.metering.batches import Frontier
+from flows.metering.consistent_reads import within
 from flows.metering.open_cells import of_cells
-from flows.metering.sharding import identity_shards
 from flows.stores.clickhouse import Store
 from flows.stores.first_copies import restored_copies
 from flows.stores.tables import CELLS
@@ -49,12 +49,12 @@ def rebuilt(
     by_id = {meter.id: meter for meter in meters}
     minutes = _minutes(cells, by_id)
 
-    def within(events: pa.Table) -> np.ndarray:
-        return _within(events, frontier, identity_shard_count)
+    def merged(events: pa.Table) -> np.ndarray:
+        return within(events, frontier, identity_shard_count)
 
     events = store.read_events_of_cells(minutes)
-    events = events.filter(pa.array(within(events), pa.bool_()))
-    events = pa.concat_tables([events, restored_copies(store, minutes, within)])
+    events = events.filter(pa.array(merged(events), pa.bool_()))
+    events = pa.concat_tables([events, restored_copies(store, minutes, merged)])
     parts = partials_of(match(meters, events).counted, by_id)
     wanted = {name: parts[name] for name in cells if name in parts}
     return {name: _restricted(part, cells[name]) for name, part in wanted.items()}
@@ -74,17 +74,6 @@ def _minutes(cells: Mapping[str, pa.Table], meters: Mapping[str, Meter]) -> pa.T
     }
     minutes = pa.table([columns[name] for name in CELLS.names], schema=CELLS)
     return minutes.group_by(CELLS.names, use_threads=False).aggregate([])
-
-
-def _within(events: pa.Table, frontier: Frontier, shards: int) -> np.ndarray:
-    """Tell which raw events lie at or below a frontier."""
-    partitions = events["partition"].to_numpy()
-    offsets = events["offset"].to_numpy()
-    numbers = identity_shards(events["event_digest"].combine_chunks(), shards)
-    within = np.zeros(events.num_rows, bool)
-    for (partition, shard), offset in frontier.items():
-        within |= (partitions == partition) & (numbers == shard) & (offsets <= offset)
-    return within
 
 
 def _restricted(partials: Partials, cells: pa.Table) -> Partials:

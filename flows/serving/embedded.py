@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from billing.stores.database import Database, at_head
 from billing.stores.keys import SqlKeys
 from flows.access import configured_keys, first_key
 from flows.billing.feed import UsageFeed
-from flows.billing.live import meters_built, run_billing_live
+from flows.billing.live import meters_built, now, run_billing_live
 from flows.billing.live_bills import LiveBills, LiveHooks
 from flows.catalog import Catalog
 from flows.connectors.event_door import LogDoor
@@ -53,11 +52,6 @@ from schemas.meter import Meter
 from schemas.scope import Scope
 
 STOP_SECONDS_MAX = 60.0
-
-
-def now() -> datetime:
-    """Return the instant that it is."""
-    return datetime.now(UTC)
 
 
 @dataclass(slots=True)

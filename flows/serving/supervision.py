@@ -4,10 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from flows.metrics.heartbeat import SILENT_SECONDS_MAX
 from schemas.health import Check
 
-# A flow whose source was not asked for a batch for so long is held to be stuck.
-HEARTBEAT_SECONDS_MAX = 15.0
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 # (name of the flow, what went wrong, seconds until it is begun again)
@@ -53,7 +52,7 @@ class Supervised:
         if self._failure is not None:
             raise RuntimeError(f"it failed and is begun again: {self._failure}")
         silent = time.monotonic() - self._beat
-        if silent > HEARTBEAT_SECONDS_MAX or not self._thread.is_alive():
+        if silent > SILENT_SECONDS_MAX or not self._thread.is_alive():
             raise RuntimeError(f"no sign of life for {silent:.0f} s")
 
     def _work(self) -> None:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -18,6 +17,7 @@ from billing.api.app import build_app
 from billing.api.services import Services
 from billing.stores.keys import SqlKeys
 from flows.access import configured_keys
+from flows.billing.live import now
 from flows.connectors.event_door import LogDoor
 from flows.connectors.usage_answers import StoredAnswers
 from flows.log.kafka import KafkaLog
@@ -106,8 +106,3 @@ class Worker:
             log=structlog.get_logger("tally"),
             intake_partial=settings.intake_partial,
         )
-
-
-def now() -> datetime:
-    """Return the instant that it is."""
-    return datetime.now(UTC)
