@@ -7,7 +7,7 @@ found before anybody is billed. So who else is billed, where, and in which order
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from billing.wallets import WalletOpening
+from billing.wallets.opening import WalletOpening
 from schemas.errors import AlreadyExists
 from schemas.ids import CustomerId
 from schemas.subscription import Subscription

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from billing.periods.services import life_of, schedule_of
 from billing.ports import CatalogReader, UsageAnswers
-from billing.services import life_of, schedule_of
 from schemas.answer import Answer, Group, Point
 from schemas.event_query import UsageQuery
 from schemas.meter import Filter, Meter, WindowSize

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from billing.holdings import Holdings, Posted
 from billing.ports import Changes, OutboxRow
+from billing.wallets.holdings import Holdings, Posted
 from schemas.alert import Alert, AlertStream
 from schemas.credit_grant import OPEN, CreditGrantId, GrantApplication, GrantApplicationId
 from schemas.errors import VersionConflict

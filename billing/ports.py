@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from billing.holdings import Holdings, Posted
+from billing.wallets.holdings import Holdings, Posted
 from schemas.access import ApiKey
 from schemas.alert import Alert, AlertStream
 from schemas.answer import Answer

@@ -13,19 +13,19 @@ from itertools import groupby
 from operator import attrgetter
 
 from billing.accounts import Account, accounts_of
-from billing.balances import Ongoing
-from billing.claims import customer_unfinalized_end
-from billing.closing import close, due
-from billing.grant_applications import apply_grants
-from billing.grant_periods import facts_of, periods
-from billing.ledger import top_up
+from billing.alerts.watching import is_watched, watch_settled
+from billing.invoices.closing import close, due
+from billing.invoices.reports import alert_as_json, invoice_as_json, wallet_as_json
 from billing.memory import MemoryStore
+from billing.periods.services import FINALIZATION_DELAY
 from billing.ports import Changes, UsageReader
-from billing.reports import alert_as_json, invoice_as_json, wallet_as_json
-from billing.running_charges import keep, running
-from billing.services import FINALIZATION_DELAY
-from billing.wallets import TopUpAt, WalletOpening, open_wallet
-from billing.watching import is_watched, watch_settled
+from billing.wallets.balances import Ongoing
+from billing.wallets.claims import customer_unfinalized_end
+from billing.wallets.grant_applications import apply_grants
+from billing.wallets.grant_periods import facts_of, periods
+from billing.wallets.ledger import top_up
+from billing.wallets.opening import TopUpAt, WalletOpening, open_wallet
+from billing.wallets.running_charges import keep, running
 from schemas.alert import Alert
 from schemas.ids import CustomerId, WalletId
 from schemas.invoice import Invoice

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from billing.wallets import WalletOpening
+from billing.wallets.opening import WalletOpening
 from flows.catalog_accounts import (
     resolve_customers,
     resolve_subscriptions,

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from billing.ledger import top_up
-from billing.subscribing import cancel, subscribe
-from billing.wallets import TopUpAt, WalletOpening, open_wallet, top_up_of
+from billing.subscriptions.subscribing import cancel, subscribe
+from billing.wallets.ledger import top_up
+from billing.wallets.opening import TopUpAt, WalletOpening, open_wallet, top_up_of
 from flows.catalog_commitments import with_commitments
 from flows.catalog_grants import check_rates, with_grants
 from flows.catalog_names import Findings, Names, identity

@@ -3,7 +3,7 @@
 A line is named by the lookup key of its price in the plan.
 """
 
-from billing.commitment_terms import commit_line, commit_subscription
+from billing.pricing.commitment_terms import commit_line, commit_subscription
 from flows.catalog_names import Findings, identity
 from schemas.catalog import CatalogSubscription
 from schemas.commitment import line_commitment_of, subscription_commitment_of

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from billing.credit_grants import check_start, check_template, check_terms, grant_from
-from billing.wallets import WalletOpening
+from billing.wallets.credit_grants import check_start, check_template, check_terms, grant_from
+from billing.wallets.opening import WalletOpening
 from flows.catalog_names import Findings, identity
 from schemas.catalog_products import CatalogCreditGrant, CatalogPlan
 from schemas.credit_grant import CreditGrant, CreditGrantId, GrantScope

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from billing.coupons import attach, redeem
-from billing.taxes import agreed
+from billing.invoices.coupons import attach, redeem
+from billing.invoices.taxes import agreed
 from flows.catalog_names import Findings, Names, identity
 from schemas.catalog import CatalogCoupon, CatalogFile, CatalogSubscription, CatalogTaxRateOverride
 from schemas.coupon import Coupon, CouponAttachment, coupon_faults, coupon_from

@@ -1,6 +1,6 @@
 """Alerts: the settings of a watched number, its stream with a state, and what is told of it.
 
-The rules that move a stream from state to state are in `billing/alerts.py` (wallets-alerts.md 11).
+The rules that move a stream from state to state are in `billing/alerts/levels.py` (wallets-alerts.md 11).
 """
 
 from dataclasses import dataclass
@@ -123,7 +123,7 @@ class ThresholdRequest(BaseModel):
 
 
 class AlertSettingsRequest(BaseModel):
-    """AlertSettings as a body gives them; `billing.alerts.check_settings` judges the whole."""
+    """AlertSettings as a body gives them; `billing.alerts.levels.check_settings` judges the whole."""
 
     model_config = DOOR
 

@@ -1,7 +1,7 @@
 """Commitments: spend that a customer has promised, of a whole subscription or of one line.
 
 The doors have the names of the REST API (api-fields.md, LineItemCommitmentConfig), and a catalog
-file has the same. What a commitment does to a price is in `billing.commitments` (billing.md 10).
+file has the same. What a commitment does to a price is in `billing.pricing.commitments` (billing.md 10).
 """
 
 from dataclasses import dataclass

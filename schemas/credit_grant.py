@@ -1,7 +1,7 @@
 """Credit grants: rules that give credits, the applications that they give them in, and their body.
 
 A grant is one rule, an application one period of it (wallets-alerts.md 10). The rules that read
-them are in `billing/credit_grants.py` and `billing/grant_applications.py`.
+them are in `billing/wallets/credit_grants.py` and `billing/wallets/grant_applications.py`.
 """
 
 from collections.abc import Mapping
@@ -179,7 +179,7 @@ class GrantApplication:
 
 
 class CreditGrantTerms(BaseModel):
-    """What a grant gives, and when it ends; `billing.credit_grants.check_terms` judges it."""
+    """What a grant gives, and when it ends; `billing.wallets.credit_grants.check_terms` judges it."""
 
     model_config = DOOR
 

@@ -1,7 +1,7 @@
 """Payments of invoices: their methods, the table of their states, and the bodies that ask for them.
 
-The rules are in `billing/payments.py` (the state of an invoice over all its payments) and
-`billing/paying.py` (what may be done with one). Source: wallets-alerts.md 14.
+The rules are in `billing/invoices/payments.py` (the state of an invoice over all its payments) and
+`billing/invoices/paying.py` (what may be done with one). Source: wallets-alerts.md 14.
 """
 
 from dataclasses import dataclass
@@ -134,7 +134,7 @@ class InvoicePayment:
 
 
 class PaymentRequest(BaseModel):
-    """CreatePaymentRequest; `billing.paying.create_payment` judges it."""
+    """CreatePaymentRequest; `billing.invoices.paying.create_payment` judges it."""
 
     model_config = DOOR
 

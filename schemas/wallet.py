@@ -1,6 +1,6 @@
 """Wallets: the account, its ledger of entries, lots and consumptions, and the bodies that write it.
 
-The ledger is append-only (wallets-alerts.md 3); the rules that write it are in `billing/ledger.py`.
+The ledger is append-only (wallets-alerts.md 3); the rules that write it are in `billing/wallets/ledger.py`.
 """
 
 from collections.abc import Mapping
@@ -195,7 +195,7 @@ class WalletConfigRequest(BaseModel):
 
 
 class WalletRequest(BaseModel):
-    """CreateWalletRequest as a body gives it; `billing.wallets.open_wallet` judges it."""
+    """CreateWalletRequest as a body gives it; `billing.wallets.opening.open_wallet` judges it."""
 
     model_config = DOOR
 

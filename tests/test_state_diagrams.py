@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from billing import wallet_states
-from billing.alerts import NEVER, SEVERITY, next_state
-from billing.wallet_states import WalletAction
+from billing.alerts.levels import NEVER, SEVERITY, next_state
+from billing.wallets import states as wallet_states
+from billing.wallets.states import WalletAction
 from schemas import invoice, payment, subscription
 from schemas.alert import AlertCondition, AlertState, Threshold
 from schemas.errors import InvalidOperation

@@ -9,7 +9,7 @@ This is the first form. Incremental are which customers are billed again and whi
 are read again; each is billed from its first period on, in the memory store, and between flushes
 nothing but usage is kept. So an invoice that was finalized changes when an event of its period
 comes later. With SQL stores behind the same ports, invoices and alert states will stay where they
-were committed, and a flush will judge the open periods alone (`billing.running_charges`).
+were committed, and a flush will judge the open periods alone (`billing.wallets.running_charges`).
 """
 
 import time
@@ -20,8 +20,8 @@ from datetime import UTC, datetime, timedelta
 from bytewax.operators import StatefulBatchLogic
 
 from billing.accounts import Account
+from billing.periods.services import FINALIZATION_DELAY
 from billing.running import bill_account
-from billing.services import FINALIZATION_DELAY
 from flows.billing.batches import CustomerBill, ShardedUsage
 from flows.billing.cumulative import CumulativeUsage
 from flows.billing.dues import next_due

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from billing.accounts import Account
-from billing.grant_periods import facts_of, next_instants
-from billing.services import open_services, open_window, windows
-from billing.wallets import WalletOpening
+from billing.periods.services import open_services, open_window, windows
+from billing.wallets.grant_periods import facts_of, next_instants
+from billing.wallets.opening import WalletOpening
 from schemas.meter import AggregationType
 from schemas.subscription import Subscription
 

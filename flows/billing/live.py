@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from bytewax.testing import run_main
 
 from billing.accounts import Account
-from billing.services import FINALIZATION_DELAY
+from billing.periods.services import FINALIZATION_DELAY
 from flows.billing.charging import ChargeSettings
 from flows.billing.feed import UsageFeed
 from flows.billing.flow import billing_flow

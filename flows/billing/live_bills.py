@@ -12,8 +12,8 @@ from datetime import datetime
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from billing.accounts import Account
+from billing.alerts.watching import stream_of, watch
 from billing.running import BillingRun
-from billing.watching import stream_of, watch
 from flows.billing.batches import CustomerBill, RunningCharge
 from schemas.alert import Alert, AlertStream, AlertType
 from schemas.errors import Refused
@@ -60,7 +60,7 @@ class LiveBill:
 
 @dataclass(slots=True)
 class _Streams:
-    """The alert streams of a process, as `billing.watching` reads them."""
+    """The alert streams of a process, as `billing.alerts.watching` reads them."""
 
     states: dict[AlertStreamId, AlertStream] = field(default_factory=dict)
 

@@ -3,16 +3,16 @@
 from datetime import datetime
 
 from billing.accounts import Account
-from billing.charging import Charging
+from billing.periods.services import as_known, open_services
 from billing.ports import UsageReader
-from billing.services import as_known, open_services
+from billing.pricing.charging import Charging
 from flows.billing.batches import RunningCharge
 
 
 def open_charges(account: Account, usage: UsageReader, at: datetime) -> tuple[RunningCharge, ...]:
     """Return the charge of each usage line that runs at an instant, in order of subscriptions.
 
-    They are the numbers that the open claims of the ongoing balance are made of (`billing.claims`).
+    They are the numbers that the open claims of the ongoing balance are made of (`billing.wallets.claims`).
 
     >>> from datetime import UTC
     >>> from typing import cast

@@ -7,7 +7,8 @@ from itertools import product
 
 import pytest
 
-from billing.activation import (
+from billing.periods.services import windows
+from billing.subscriptions.activation import (
     BEHAVIORS,
     activated,
     activation_action,
@@ -18,8 +19,7 @@ from billing.activation import (
     trial_ended,
     with_trial,
 )
-from billing.services import windows
-from billing.subscribing import subscribe
+from billing.subscriptions.subscribing import subscribe
 from schemas.collection import CollectionMethod, PaymentBehavior
 from schemas.errors import InvalidOperation, ValidationFailed
 from schemas.invoice import BillingReason

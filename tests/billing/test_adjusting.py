@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.adjusting import adjusted_key, adjustment_amount, adjustments
-from billing.drafting import draft
+from billing.invoices.adjusting import adjusted_key, adjustment_amount, adjustments
+from billing.invoices.drafting import draft
+from billing.periods.services import Window, windows
 from billing.ports import UsageReader
-from billing.services import Window, windows
-from billing.subscribing import reprice, subscribe
+from billing.subscriptions.subscribing import reprice, subscribe
 from schemas.coupon import CouponAttachmentId, CouponId, CouponLevel
 from schemas.ids import InvoiceId
 from schemas.invoice import DiscountOnLine, Invoice, InvoiceKind, InvoiceLine, Role

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.alerts import SettingsKind, check_settings, level, observe
+from billing.alerts.levels import SettingsKind, check_settings, level, observe
 from schemas.alert import (
     Alert,
     AlertCondition,

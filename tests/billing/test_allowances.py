@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.allowances import Allowance, WindowUsage, cover_in_order, cover_windows, covered
+from billing.pricing.allowances import (
+    Allowance,
+    WindowUsage,
+    cover_in_order,
+    cover_windows,
+    covered,
+)
 from schemas.money import total
 
 D = Decimal

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.balances import Claim, ClaimState, ongoing_balances
-from billing.holdings import Holdings, balance
-from billing.ledger import take
-from billing.settlement import NetLine, settle_invoice
+from billing.wallets.balances import Claim, ClaimState, ongoing_balances
+from billing.wallets.holdings import Holdings, balance
+from billing.wallets.ledger import take
+from billing.wallets.settlement import NetLine, settle_invoice
 from schemas.ids import CustomerId, EntryId, LotId, WalletId
 from schemas.price import PriceType
 from schemas.wallet import AllowedType, Lot, Reason, Wallet, WalletType

@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from billing.cancelling import (
+from billing.periods.services import windows
+from billing.subscriptions.cancelling import (
     cancellation,
     cancelled,
     dropped,
     fired,
     planned_at,
 )
-from billing.services import windows
-from billing.subscribing import subscribe
+from billing.subscriptions.subscribing import subscribe
 from schemas.collection import (
     CancellationInvoicePolicy,
     CancellationRequest,

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.charging import Charge, Charging, included
+from billing.periods.services import services, windows
 from billing.ports import UsageReader
-from billing.services import services, windows
-from billing.subscribing import reprice, subscribe
+from billing.pricing.charging import Charge, Charging, included
+from billing.subscriptions.subscribing import reprice, subscribe
 from schemas.ids import EntitlementId, FeatureId, PlanId
 from schemas.meter import AggregationType, Meter, WindowSize
 from schemas.money import settle

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.closing import close_due, due, finalize
-from billing.drafting import draft, service_key
-from billing.holdings import Holdings, settled_credits
-from billing.ledger import TopUp, top_up
+from billing.invoices.closing import close_due, due, finalize
+from billing.invoices.drafting import draft, service_key
 from billing.memory import MemoryStore
+from billing.periods.services import windows
 from billing.ports import Changes, UsageReader
-from billing.services import windows
-from billing.subscribing import subscribe
+from billing.subscriptions.subscribing import subscribe
+from billing.wallets.holdings import Holdings, settled_credits
+from billing.wallets.ledger import TopUp, top_up
 from schemas.errors import InvalidOperation
 from schemas.ids import CustomerId, WalletId
 from schemas.invoice import (

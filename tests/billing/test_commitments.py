@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.commitments import commit, commit_lines, shares, worth
+from billing.pricing.commitments import commit, commit_lines, shares, worth
 from schemas.commitment import (
     Commitment,
     CommitmentType,

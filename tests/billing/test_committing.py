@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.charging import Charge, Charging
-from billing.commitment_terms import commit_line, commit_subscription
-from billing.committing import charges
+from billing.periods.services import Service, services, windows
 from billing.ports import UsageReader
-from billing.services import Service, services, windows
-from billing.subscribing import cancel, reprice, subscribe
+from billing.pricing.charging import Charge, Charging
+from billing.pricing.commitment_terms import commit_line, commit_subscription
+from billing.pricing.committing import charges
+from billing.subscriptions.subscribing import cancel, reprice, subscribe
 from schemas.commitment import Commitment, CommitmentType
 from schemas.errors import ValidationFailed
 from schemas.ids import EntitlementId, FeatureId, PlanId

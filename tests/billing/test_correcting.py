@@ -7,11 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from billing.closing import close_due
-from billing.correcting import corrections
+from billing.invoices.closing import close_due
+from billing.invoices.correcting import corrections
 from billing.memory import MemoryStore
 from billing.ports import UsageReader
-from billing.subscribing import subscribe
+from billing.subscriptions.subscribing import subscribe
 from schemas.ids import InvoiceId
 from schemas.invoice import Invoice, InvoiceLine, InvoiceStatus
 from schemas.money import total

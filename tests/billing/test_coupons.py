@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.coupons import applications_for, applies, attach, redeem, taking_part
+from billing.invoices.coupons import applications_for, applies, attach, redeem, taking_part
 from schemas.coupon import (
     Coupon,
     CouponAttachment,

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from billing.credit_grants import copied, create_grant, ended
-from billing.grant_applications import apply_grants, decide, open_application
-from billing.grant_periods import facts_of, periods
-from billing.holdings import settled_credits
-from billing.ledger import TopUp
 from billing.memory import MemoryStore
 from billing.ports import Changes
 from billing.running import bill
-from billing.subscribing import subscribe
-from billing.wallets import TopUpAt, WalletOpening, open_wallet
+from billing.subscriptions.subscribing import subscribe
+from billing.wallets.credit_grants import copied, create_grant, ended
+from billing.wallets.grant_applications import apply_grants, decide, open_application
+from billing.wallets.grant_periods import facts_of, periods
+from billing.wallets.holdings import settled_credits
+from billing.wallets.ledger import TopUp
+from billing.wallets.opening import TopUpAt, WalletOpening, open_wallet
 from schemas.credit_grant import (
     TRANSITIONS,
     ApplicationAction,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.discounts import (
+from billing.invoices.discounts import (
     DiscountedLine,
     GrossLine,
     discounted,

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.drafting import draft, service_key
-from billing.holdings import Holdings
-from billing.ledger import TopUp, top_up
+from billing.invoices.drafting import draft, service_key
+from billing.periods.services import open_services, open_window, windows
 from billing.ports import UsageReader
-from billing.services import open_services, open_window, windows
-from billing.subscribing import cancel, subscribe
+from billing.subscriptions.subscribing import cancel, subscribe
+from billing.wallets.holdings import Holdings
+from billing.wallets.ledger import TopUp, top_up
 from schemas.ids import CustomerId, PlanId, WalletId
 from schemas.invoice import InvoiceKind
 from schemas.money import total

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from billing.entitlements import Grant, access, allowance_of, combine
+from billing.pricing.entitlements import Grant, access, allowance_of, combine
 from schemas.ids import EntitlementId, FeatureId
 from schemas.subscription import Entitlement, ResetPeriod
 

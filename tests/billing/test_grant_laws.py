@@ -9,11 +9,11 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.grant_applications import apply_grants, process
-from billing.grant_periods import Pause, end_of, facts_of, next_instants, periods
-from billing.holdings import settled_credits
 from billing.memory import MemoryStore
 from billing.ports import Changes
+from billing.wallets.grant_applications import apply_grants, process
+from billing.wallets.grant_periods import Pause, end_of, facts_of, next_instants, periods
+from billing.wallets.holdings import settled_credits
 from schemas.credit_grant import (
     ApplicationStatus,
     CreditGrant,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.due_dates import due_date, unpaid_too_long
-from billing.invoice_numbers import NumberFormat, Numbering, invoice_number, next_number, series_of
+from billing.invoices.numbers import NumberFormat, Numbering, invoice_number, next_number, series_of
+from billing.periods.due_dates import due_date, unpaid_too_long
 from schemas.collection import PaymentTerms
 from schemas.errors import NotBuiltYet, ValidationFailed
 

@@ -8,8 +8,8 @@ from threading import Barrier
 
 import pytest
 
-from billing.access import Authenticator, digest_of
-from billing.memory_keys import MemoryKeys
+from billing.access.keys import Authenticator, digest_of
+from billing.access.memory_keys import MemoryKeys
 from billing.ports import KeyStore
 from billing.stores.database import Database, migrate
 from billing.stores.keys import SqlKeys

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.holdings import Holdings, Posted, balance, payable, settled_credits
-from billing.ledger import Debit, TopUp, debit, sweep, take, terminate, top_up
-from billing.lots import live
+from billing.wallets.holdings import Holdings, Posted, balance, payable, settled_credits
+from billing.wallets.ledger import Debit, TopUp, debit, sweep, take, terminate, top_up
+from billing.wallets.lots import live
 from schemas.errors import AlreadyExists, InvalidOperation, Refused, ValidationFailed
 from schemas.ids import CustomerId, WalletId
 from schemas.wallet import Entry, EntryType, Reason, Wallet, WalletStatus, WalletType

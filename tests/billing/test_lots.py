@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.lots import claimable, credits_of, drained, draw, live, spendable
+from billing.wallets.lots import claimable, credits_of, drained, draw, live, spendable
 from schemas.ids import EntryId, LotId
 from schemas.wallet import Lot, Reason
 

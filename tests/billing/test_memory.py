@@ -6,12 +6,12 @@ from decimal import Decimal
 
 import pytest
 
-from billing.alerts import observe
-from billing.holdings import Holdings
-from billing.ledger import Debit, TopUp, debit, top_up
+from billing.alerts.levels import observe
+from billing.alerts.watching import stream_of
 from billing.memory import MemoryStore
 from billing.ports import Changes, OutboxRow
-from billing.watching import stream_of
+from billing.wallets.holdings import Holdings
+from billing.wallets.ledger import Debit, TopUp, debit, top_up
 from schemas.alert import AlertCondition, AlertSettings, AlertType, Threshold
 from schemas.errors import VersionConflict
 from schemas.ids import CustomerId, OutboxId, WalletId

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.paying import (
+from billing.invoices.paying import (
     BY_HAND,
     Payable,
     answered,
@@ -19,7 +19,7 @@ from billing.paying import (
     process_payment,
     recorded_by_hand,
 )
-from billing.payments import PAID, Payment, may_become, paid_state
+from billing.invoices.payments import PAID, Payment, may_become, paid_state
 from schemas.errors import (
     AlreadyExists,
     InvalidOperation,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.periods import (
+from billing.periods.schedules import (
     Schedule,
     anchored,
     billing_periods,

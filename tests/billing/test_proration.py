@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.proration import ClosedLine, coefficient, fixed_charge, prorate, settle_change
+from billing.pricing.proration import ClosedLine, coefficient, fixed_charge, prorate, settle_change
 from schemas.errors import ValidationFailed
 from schemas.money import settle, total
 from schemas.period import Interval

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.rating import (
+from billing.pricing.rating import (
     Allowance,
     Segment,
     bucketed_cost,

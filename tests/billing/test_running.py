@@ -4,14 +4,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from billing.balances import ongoing_balances
-from billing.ledger import TopUp
 from billing.memory import MemoryStore
 from billing.ports import Changes, UsageReader
 from billing.running import BillingRun, as_json, bill
-from billing.running_charges import keep, running
-from billing.subscribing import subscribe
-from billing.wallets import TopUpAt, WalletOpening, open_wallet
+from billing.subscriptions.subscribing import subscribe
+from billing.wallets.balances import ongoing_balances
+from billing.wallets.ledger import TopUp
+from billing.wallets.opening import TopUpAt, WalletOpening, open_wallet
+from billing.wallets.running_charges import keep, running
 from schemas.ids import CustomerId, WalletId
 from schemas.invoice import InvoiceStatus
 from schemas.subscription import Plan, Subscription

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.holdings import Holdings
-from billing.settlement import NetLine, in_order, settle_invoice
+from billing.wallets.holdings import Holdings
+from billing.wallets.settlement import NetLine, in_order, settle_invoice
 from schemas.ids import CustomerId, EntryId, LotId, WalletId
 from schemas.invoice import PaymentStatus
 from schemas.price import PriceType

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.coupons import attach
-from billing.drafting import draft, settled_at
-from billing.holdings import Holdings
-from billing.invoice_amounts import Terms
-from billing.ledger import TopUp, top_up
+from billing.invoices.amounts import Terms
+from billing.invoices.coupons import attach
+from billing.invoices.drafting import draft, settled_at
+from billing.invoices.taxes import added_tax, agreed, included_tax, taking_part, taxed
+from billing.periods.services import windows
 from billing.ports import UsageReader
-from billing.services import windows
-from billing.subscribing import subscribe
-from billing.taxes import added_tax, agreed, included_tax, taking_part, taxed
+from billing.subscriptions.subscribing import subscribe
+from billing.wallets.holdings import Holdings
+from billing.wallets.ledger import TopUp, top_up
 from schemas.coupon import Coupon, CouponCadence, CouponId, CouponType
 from schemas.errors import ValidationFailed
 from schemas.ids import CustomerId, WalletId

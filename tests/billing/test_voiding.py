@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.closing import Finalized, finalize
-from billing.holdings import Holdings, settled_credits
-from billing.ledger import TopUp, terminate, top_up
+from billing.invoices.closing import Finalized, finalize
+from billing.invoices.voiding import TakenLot, taken_lots, void, void_refund
 from billing.memory import MemoryStore
-from billing.money_back import give_back, money_back_wallet
 from billing.ports import Changes
-from billing.voiding import TakenLot, taken_lots, void, void_refund
+from billing.wallets.holdings import Holdings, settled_credits
+from billing.wallets.ledger import TopUp, terminate, top_up
+from billing.wallets.money_back import give_back, money_back_wallet
 from schemas.errors import InvalidOperation, VersionConflict
 from schemas.ids import (
     CustomerId,

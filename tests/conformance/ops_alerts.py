@@ -5,8 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.alerts import SettingsKind, check_settings, event_name, level, observe, watched
-from billing.spend_settings import Subject, Watchable, check_spend_setting
+from billing.alerts.levels import SettingsKind, check_settings, event_name, level, observe, watched
+from billing.alerts.spend_settings import Subject, Watchable, check_spend_setting
 from schemas.alert import AlertSettings, AlertSettingsRequest, AlertState, AlertStream, AlertType
 from schemas.errors import Refused, ValidationFailed
 from schemas.ids import AlertStreamId

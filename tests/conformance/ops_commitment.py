@@ -5,8 +5,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from billing.commitments import Committed, commit, commit_lines, shares, worth
-from billing.ladders import cost
+from billing.pricing.commitments import Committed, commit, commit_lines, shares, worth
+from billing.pricing.ladders import cost
 from schemas.commitment import Commitment, CommitmentType
 from schemas.decimals import plain
 from schemas.errors import Refused

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from billing.credit_grants import create_grant
-from billing.grant_applications import process
-from billing.grant_periods import GrantFacts, Pause
-from billing.periods import schedule
+from billing.periods.schedules import schedule
+from billing.wallets.credit_grants import create_grant
+from billing.wallets.grant_applications import process
+from billing.wallets.grant_periods import GrantFacts, Pause
 from schemas.credit_grant import (
     ApplicationStatus,
     CreditGrant,

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.coupons import applies, redeem
-from billing.discounts import successive
-from billing.drafting import with_settlement
-from billing.holdings import Holdings
-from billing.invoice_amounts import Terms, with_terms
-from billing.taxes import added_tax, included_tax, taking_part, taxed
+from billing.invoices.amounts import Terms, with_terms
+from billing.invoices.coupons import applies, redeem
+from billing.invoices.discounts import successive
+from billing.invoices.drafting import with_settlement
+from billing.invoices.taxes import added_tax, included_tax, taking_part, taxed
+from billing.wallets.holdings import Holdings
 from schemas.coupon import (
     Coupon,
     CouponAttachment,

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from billing.allowances import WindowUsage, cover_windows
-from billing.entitlements import Grant, access, allowance_of, combine
-from billing.rating import cost
+from billing.pricing.allowances import WindowUsage, cover_windows
+from billing.pricing.entitlements import Grant, access, allowance_of, combine
+from billing.pricing.rating import cost
 from schemas.decimals import plain
 from schemas.ids import EntitlementId, FeatureId
 from schemas.money import settle

@@ -7,12 +7,12 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any
 
-from billing.closing import closing_action
-from billing.drafting import draft
-from billing.payments import paid_state
+from billing.invoices.closing import closing_action
+from billing.invoices.drafting import draft
+from billing.invoices.payments import paid_state
+from billing.periods.services import schedule_of, windows
 from billing.ports import UsageQuantity
-from billing.services import schedule_of, windows
-from billing.subscribing import line_quantity
+from billing.subscriptions.subscribing import line_quantity
 from schemas.decimals import plain
 from schemas.errors import Refused
 from schemas.ids import CustomerId, SubscriptionId, SubscriptionLineId

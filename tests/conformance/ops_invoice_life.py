@@ -6,15 +6,15 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from billing.activation import activation_action
-from billing.adjusting import adjustment_amount
-from billing.allowances import Allowance, WindowUsage, cover_windows
-from billing.cancelling import cancellation
-from billing.commitments import Committed, commit, worth
-from billing.due_dates import due_date
-from billing.invoice_numbers import NumberFormat, Numbering, next_number
-from billing.ladders import cost
-from billing.voiding import void_refund
+from billing.invoices.adjusting import adjustment_amount
+from billing.invoices.numbers import NumberFormat, Numbering, next_number
+from billing.invoices.voiding import void_refund
+from billing.periods.due_dates import due_date
+from billing.pricing.allowances import Allowance, WindowUsage, cover_windows
+from billing.pricing.commitments import Committed, commit, worth
+from billing.pricing.ladders import cost
+from billing.subscriptions.activation import activation_action
+from billing.subscriptions.cancelling import cancellation
 from schemas.collection import (
     CancellationInvoicePolicy,
     CancellationRequest,

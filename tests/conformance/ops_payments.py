@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.paying import (
+from billing.invoices.paying import (
     Payable,
     answered,
     check_deletable,
@@ -18,7 +18,7 @@ from billing.paying import (
     noticed,
     process_payment,
 )
-from billing.payments import paid_state
+from billing.invoices.payments import paid_state
 from schemas.decimals import plain
 from schemas.errors import NotFound, Refused
 from schemas.ids import InvoiceId, PaymentId

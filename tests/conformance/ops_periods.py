@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from billing.periods import (
+from billing.periods.schedules import (
     Schedule,
     anchored,
     first_periods,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from billing.rating import Allowance, Component, Segment, bucketed_cost, cost, rate_segments
+from billing.pricing.rating import Allowance, Component, Segment, bucketed_cost, cost, rate_segments
 from schemas.decimals import plain
 from schemas.errors import Refused
 from schemas.money import allocate, settle, total

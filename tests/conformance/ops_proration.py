@@ -5,8 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.proration import ClosedLine, coefficient, fixed_charge, settle_change
-from billing.rating import cost
+from billing.pricing.proration import ClosedLine, coefficient, fixed_charge, settle_change
+from billing.pricing.rating import cost
 from schemas.decimals import plain
 from schemas.doors import read_interval
 from schemas.errors import Refused

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.holdings import Holdings, Posted
-from billing.ledger import take
-from billing.payments import Payment, PaymentState, may_become, paid_state
-from billing.settlement import NetLine, settle_invoice
+from billing.invoices.payments import Payment, PaymentState, may_become, paid_state
+from billing.wallets.holdings import Holdings, Posted
+from billing.wallets.ledger import take
+from billing.wallets.settlement import NetLine, settle_invoice
 from schemas.decimals import plain
 from schemas.ids import CustomerId, EntryId, LotId, WalletId
 from schemas.price import PriceType

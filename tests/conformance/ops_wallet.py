@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from billing.auto_topup import AutoTopUp, CapPeriod, Made, TopUpStatus, guard
-from billing.balances import Claim, ClaimState, Ongoing, ongoing_balances
-from billing.bonus import BonusSlab, BonusType, bonus
-from billing.holdings import Holdings, Posted, balance, settled_credits
-from billing.ledger import Debit, TopUp, debit, sweep, take, terminate, top_up
-from billing.lots import live
-from billing.settlement import NetLine
-from billing.wallets import open_wallet
+from billing.wallets.auto_topup import AutoTopUp, CapPeriod, Made, TopUpStatus, guard
+from billing.wallets.balances import Claim, ClaimState, Ongoing, ongoing_balances
+from billing.wallets.bonus import BonusSlab, BonusType, bonus
+from billing.wallets.holdings import Holdings, Posted, balance, settled_credits
+from billing.wallets.ledger import Debit, TopUp, debit, sweep, take, terminate, top_up
+from billing.wallets.lots import live
+from billing.wallets.opening import open_wallet
+from billing.wallets.settlement import NetLine
 from schemas.decimals import plain
 from schemas.errors import NotFound, Refused, ValidationFailed
 from schemas.ids import CustomerId, EntryId, LotId, WalletId

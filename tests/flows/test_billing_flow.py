@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing.accounts import Account, accounts_of
-from billing.ledger import TopUp
 from billing.running import BillingRun, as_json, bill
-from billing.wallets import TopUpAt, WalletOpening
+from billing.wallets.ledger import TopUp
+from billing.wallets.opening import TopUpAt, WalletOpening
 from flows.billing.batches import NOTHING, ShardedUsage, UsageBatch
 from flows.billing.charging import ChargeLogic, ChargeSettings
 from flows.billing.cumulative import CumulativeUsage

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from billing.accounts import Account, accounts_of
-from billing.ledger import TopUp
 from billing.running import bill_account
-from billing.wallets import TopUpAt, WalletOpening
+from billing.wallets.ledger import TopUp
+from billing.wallets.opening import TopUpAt, WalletOpening
 from flows.billing.feed import UsageFeed
 from flows.billing.live import run_billing_live
 from flows.billing.live_bills import LiveBill, LiveBills, LiveHooks

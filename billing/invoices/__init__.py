@@ -1,0 +1,1 @@
+"""Invoices: drafted, discounted, taxed, finalized, paid, corrected and voided."""

@@ -1,0 +1,1 @@
+"""Pricing: from a quantity to a charge, with the explanation of how it came about."""

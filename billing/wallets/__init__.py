@@ -1,0 +1,1 @@
+"""Wallets: the ledger, its lots and balances, what invoices take and what grants give."""

@@ -1,0 +1,187 @@
+"""Claims: what the subscriptions and invoices of a customer will ask wallets for.
+
+Open periods are priced by the usage so far, ended ones by their drafts, and finalized invoices ask
+for what remains of them. Everything is computed anew from facts, so the order in which usage and
+ledger writes arrive does not matter (wallets-alerts.md 9).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from billing.invoices.drafting import ServiceKey, draft, invoice_id, net_lines, service_key
+from billing.invoices.terms import terms_of
+from billing.periods.services import Window, as_known, open_services, open_window, windows
+from billing.ports import Stores, UsageReader
+from billing.pricing.charging import Charging
+from billing.pricing.committing import charges
+from billing.wallets.balances import Claim, ClaimState
+from billing.wallets.settlement import NetLine
+from schemas.ids import CustomerId, InvoiceId
+from schemas.invoice import Invoice, InvoiceStatus, Role
+from schemas.money import total
+from schemas.subscription import Subscription
+
+# What will not change any more by itself.
+CLOSED = frozenset({InvoiceStatus.FINALIZED, InvoiceStatus.SKIPPED, InvoiceStatus.VOIDED})
+
+
+def waiting(
+    subscription: Subscription, invoices: Mapping[InvoiceId, Invoice], at: datetime
+) -> Iterator[Window]:
+    """Yield the windows that have closed by an instant and whose invoices are not finalized."""
+    for window in windows(subscription, at):
+        made = invoices.get(invoice_id(subscription, window))
+        if made is None or made.status not in CLOSED:
+            yield window
+
+
+def unfinalized_end(
+    subscriptions: Iterable[Subscription],
+    invoices: Mapping[InvoiceId, Invoice],
+    currency: str,
+    at: datetime,
+) -> datetime | None:
+    """Return the earliest end of a period that has ended and is not finalized, None if none.
+
+    Lots that lived to it are claimable. Source: wallets-alerts.md 6.
+    """
+    ends = [
+        window.arrear.end
+        for subscription in subscriptions
+        if subscription.currency.lower() == currency.lower()
+        for window in waiting(subscription, invoices, at)
+        if window.arrear is not None
+    ]
+    return min(ends, default=None)
+
+
+def customer_unfinalized_end(
+    stores: Stores,
+    customer_id: CustomerId,
+    currency: str,
+    at: datetime,
+    *,
+    leaving_out: InvoiceId | None = None,
+) -> datetime | None:
+    """Return the earliest end of a customer's ended periods that are not finalized, None if none.
+
+    `leaving_out` is an invoice that is being finalized now.
+    """
+    subscriptions = stores.subscriptions_of(customer_id)
+    invoices = {
+        invoice.id: invoice for each in subscriptions for invoice in stores.invoices_of(each.id)
+    }
+    if leaving_out in invoices:
+        done = replace(invoices[leaving_out], status=InvoiceStatus.FINALIZED)
+        invoices[leaving_out] = done
+    return unfinalized_end(subscriptions, invoices, currency, at)
+
+
+def claims_of(
+    subscriptions: Sequence[Subscription],
+    invoices: Mapping[InvoiceId, Invoice],
+    usage: UsageReader,
+    at: datetime,
+) -> tuple[Claim, ...]:
+    """Return the claims of one customer at an instant, in all currencies."""
+    found: list[Claim] = []
+    for subscription in subscriptions:
+        own = [each for each in invoices.values() if each.subscription_id == subscription.id]
+        billed = {
+            service_key(line)
+            for invoice in own
+            if invoice.status in CLOSED and invoice.status is not InvoiceStatus.VOIDED
+            for line in invoice.lines
+        }
+        for window in waiting(subscription, invoices, at):
+            name = invoice_id(subscription, window)
+            terms = terms_of(subscription, name, window.dated_at, own)
+            made = draft(subscription, window, usage, (), as_of=at, billed=billed, terms=terms)
+            found.append(_drafted(made, subscription, window))
+        claim = open_claim(subscription, usage, at, own)
+        if claim is not None:
+            found.append(claim)
+    found += [_finalized(invoice) for invoice in invoices.values() if _owed(invoice)]
+    return tuple(found)
+
+
+def open_claim(
+    subscription: Subscription,
+    usage: UsageReader,
+    at: datetime,
+    others: Sequence[Invoice] = (),
+) -> Claim | None:
+    """Return what the usage of a subscription's open period costs so far, None where none is open.
+
+    Each line is settled and discounted as the preview shows it, given the subscription's invoices;
+    fees, and what is missing to a commitment, are no part of it.
+    """
+    known = as_known(subscription, at)
+    running, period = open_services(known, at)
+    if period is None:
+        return None
+    charging = Charging(known, usage, at)
+    nets = _discounted(known, usage, at, others) if known.coupons else {}
+    lines = []
+    for service, charge in charges(charging, running, period):
+        if charge.role is Role.TRUE_UP:
+            continue
+        key = service.line.chain_id, service.period.start, service.period.end, charge.role
+        # A service of a longer grid runs on beyond the preview, undiscounted until it is on one.
+        lines.append(nets.get(key) or NetLine(service.line.price.type, charge.amount))
+    return Claim(
+        state=ClaimState.OPEN,
+        currency=subscription.currency,
+        period_end=period.end,
+        lines=tuple(lines),
+        subscription_id=subscription.id,
+    )
+
+
+def _discounted(
+    subscription: Subscription, usage: UsageReader, at: datetime, others: Sequence[Invoice]
+) -> dict[ServiceKey, NetLine]:
+    """Return the lines of the preview at an instant, less their discounts."""
+    window = open_window(subscription, at)
+    if window is None:
+        return {}
+    terms = terms_of(subscription, invoice_id(subscription, window), at, others)
+    preview = draft(subscription, window, usage, (), as_of=at, terms=terms)
+    keys = [service_key(line) for line in preview.lines]
+    return dict(zip(keys, net_lines(preview), strict=True))
+
+
+def _drafted(invoice: Invoice, subscription: Subscription, window: Window) -> Claim:
+    """Return the claim of a draft: all its lines and its tax."""
+    return Claim(
+        state=ClaimState.DRAFT,
+        currency=subscription.currency,
+        period_end=window.period.end,
+        lines=net_lines(invoice),
+        tax=invoice.total_tax,
+        subscription_id=subscription.id,
+        invoice_id=invoice.id,
+    )
+
+
+def _owed(invoice: Invoice) -> bool:
+    """Tell whether a finalized invoice has something unpaid."""
+    return invoice.status is InvoiceStatus.FINALIZED and invoice.amount_remaining > 0
+
+
+def _finalized(invoice: Invoice) -> Claim:
+    """Return the claim of what remains of a finalized invoice."""
+    return Claim(
+        state=ClaimState.FINALIZED,
+        currency=invoice.currency,
+        period_end=invoice.period.end,
+        lines=net_lines(invoice),
+        credits_applied=tuple(
+            total(part.amount for part in line.credits) for line in invoice.lines
+        ),
+        tax=invoice.total_tax,
+        amount_paid=invoice.amount_paid,
+        subscription_id=invoice.subscription_id,
+        invoice_id=invoice.id,
+    )
