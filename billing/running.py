@@ -16,9 +16,9 @@ from billing.accounts import Account, accounts_of
 from billing.alerts.watching import is_watched, watch_settled
 from billing.invoices.closing import close, due
 from billing.invoices.reports import alert_as_json, invoice_as_json, wallet_as_json
-from billing.memory import MemoryStore
 from billing.periods.services import FINALIZATION_DELAY
 from billing.ports import Changes, UsageReader
+from billing.stores.memory import MemoryStore
 from billing.wallets.balances import Ongoing
 from billing.wallets.claims import customer_unfinalized_end
 from billing.wallets.grant_applications import apply_grants
@@ -286,8 +286,8 @@ def _run(store: MemoryStore, usage: UsageReader, account: Account, as_of: dateti
         wallets=tuple(
             WalletState(held.wallet, balances[held.wallet.id]) for held in store.wallets()
         ),
-        alerts=tuple(store.alerts),
-        debits=tuple(entry for entry in store.entries if entry.type is EntryType.DEBIT),
+        alerts=tuple(store.tables.alerts),
+        debits=tuple(entry for entry in store.tables.entries if entry.type is EntryType.DEBIT),
         customers={account.customer_id: account.external_id},
         subscriptions={each.id: each.lookup_key or each.id for each in store.live_subscriptions()},
     )

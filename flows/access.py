@@ -1,10 +1,10 @@
-"""Making keys: the randomness that the rules of `billing.access.keys` do without."""
+"""Making keys: the randomness that the rules of `billing.access` do without."""
 
 import secrets
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from billing.access.keys import configured_key, digest_of, display_of, granted_roles, is_live
+from billing.access import configured_key, digest_of, display_of, granted_roles, is_live
 from billing.ports import KeyStore
 from flows.ids import new_id
 from schemas.access import ApiKey, Role

@@ -8,7 +8,7 @@ from schemas.scope import Scope
 
 
 class Role(StrEnum):
-    """What a key was made for; its permissions are in `billing.access.keys`."""
+    """What a key was made for; its permissions are in `billing.access`."""
 
     SUPER_ADMIN = "super_admin"
     ALL_WRITER = "all_writer"

@@ -23,12 +23,20 @@ class InvoiceType(StrEnum):
 
 
 class InvoiceKind(StrEnum):
-    """Which windows an invoice of a subscription bills."""
+    """What an invoice bills: a window of a subscription, or something of its own.
+
+    LATE corrects a subscription that has ended, CHANGE nets a change inside a period, ONE_OFF was
+    asked for, PURCHASE buys credits.
+    """
 
     OPENING = "opening"
     RENEWAL = "renewal"
     FINAL = "final"
     PREVIEW = "preview"
+    LATE = "late"
+    CHANGE = "change"
+    ONE_OFF = "one_off"
+    PURCHASE = "purchase"
 
 
 class BillingReason(StrEnum):
@@ -37,7 +45,9 @@ class BillingReason(StrEnum):
     SUBSCRIPTION_CREATE = "SUBSCRIPTION_CREATE"
     SUBSCRIPTION_TRIAL_END = "SUBSCRIPTION_TRIAL_END"
     SUBSCRIPTION_CYCLE = "SUBSCRIPTION_CYCLE"
+    SUBSCRIPTION_UPDATE = "SUBSCRIPTION_UPDATE"
     PRORATION = "PRORATION"
+    MANUAL = "MANUAL"
 
 
 class Role(StrEnum):
@@ -154,14 +164,15 @@ class TaxApplied:
 class InvoiceLine:
     """A line: what was priced, for which time, and how its amount came about.
 
-    `amount` is settled. `explanation` is data enough to compute it again (billing.md 18).
+    `amount` is settled. `explanation` is data enough to compute it again (billing.md 18). A line
+    that no subscription has names neither its line nor a price, and is a chain of its own.
     """
 
     id: InvoiceLineId
-    subscription_line_id: SubscriptionLineId
-    chain_id: SubscriptionLineId
+    subscription_line_id: SubscriptionLineId | None
+    chain_id: str
     role: Role
-    price_id: str
+    price_id: str | None
     price_type: PriceType
     display_name: str
     quantity: Decimal
@@ -183,12 +194,15 @@ class Invoice:
 
     `dated_at` is its invoice date, `finalize_at` the instant from which it may be finalized, and
     `version` grows with every change, so that a writer who has read an older one is refused.
-    `total_tax` is what is added to the total, `included_tax` what the lines hold already.
+    `total_tax` is what is added to the total, `included_tax` what the lines hold already;
+    `adjustment_amount` is what credit notes take off what is due, `refunded_amount` what was given
+    back. `generation` is the number of its voided predecessors. `requested` is set where somebody
+    asked for it, so that it is finalized even if all its lines are 0.
     """
 
     id: InvoiceId
     customer_id: CustomerId
-    subscription_id: SubscriptionId
+    subscription_id: SubscriptionId | None
     kind: InvoiceKind
     billing_reason: BillingReason
     currency: str
@@ -213,4 +227,13 @@ class Invoice:
     taxes: tuple[TaxApplied, ...] = ()
     tax_base: TaxBase = TaxBase.BEFORE_CREDITS
     included_tax: Decimal = Decimal(0)
+    invoice_number: str | None = None
+    due_date: datetime | None = None
+    voided_at: datetime | None = None
+    adjustment_amount: Decimal = Decimal(0)
+    refunded_amount: Decimal = Decimal(0)
+    generation: int = 0
+    requested: bool = False
+    description: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
     version: int = 1

@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from schemas.collection import CollectionMethod, PaymentBehavior, PaymentTerms
 from schemas.commitment import Commitment
 from schemas.coupon import CouponAttachment
 from schemas.credit_grant import CreditGrant
@@ -182,6 +183,7 @@ class SubscriptionLine:
     meter: Meter | None = None
     replaces: SubscriptionLineId | None = None
     commitment: Commitment | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,10 @@ class Subscription:
     """What a customer has agreed to; periods are cut in its own time zone.
 
     `trial_end` is where billing begins, if there is a trial. `cancelled_at` ends it at once,
-    `end_date` as agreed; `ends_at` is the earlier of the two.
+    `end_date` as agreed; `ends_at` is the earlier of the two. A planned cancellation is a
+    `cancelled_at` that has not come, under a status that is not cancelled; `cancel_decided_at` is
+    when it was asked for. `invoicing_customer_id` None is the customer. `version` grows with every
+    change, so that a writer who has read an older one is refused.
     """
 
     id: SubscriptionId
@@ -216,6 +221,22 @@ class Subscription:
     credit_grants: tuple[CreditGrant, ...] = ()
     coupons: tuple[CouponAttachment, ...] = ()
     taxes: tuple[TaxAttachment, ...] = ()
+    invoicing_customer_id: CustomerId | None = None
+    collection_method: CollectionMethod = CollectionMethod.CHARGE_AUTOMATICALLY
+    payment_behavior: PaymentBehavior = PaymentBehavior.DEFAULT_ACTIVE
+    payment_terms: PaymentTerms | None = None
+    activated_at: datetime | None = None
+    cancel_decided_at: datetime | None = None
+    cancel_reason: str = ""
+    skip_final_invoice: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
+    version: int = 1
+
+    @property
+    def payer_id(self) -> CustomerId:
+        """Return who is invoiced."""
+        return self.invoicing_customer_id or self.customer_id
 
     @property
     def starts_at(self) -> datetime:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from functools import cache
 
-from billing.access.keys import ENTITIES, READ, WRITE, permissions_of
+from billing.access import ENTITIES, READ, WRITE, permissions_of
 from schemas.access import Principal, Role
 from schemas.errors import PermissionDenied, Unauthorized
 

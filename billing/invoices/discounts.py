@@ -10,7 +10,6 @@ from decimal import Decimal
 from fractions import Fraction
 
 from schemas.coupon import Coupon, CouponAttachment, CouponLevel, CouponType
-from schemas.ids import SubscriptionLineId
 from schemas.invoice import DiscountOnLine, Role
 from schemas.money import LOSSLESS, allocate, settle, total
 from schemas.period import Interval
@@ -29,7 +28,7 @@ class GrossLine:
     """
 
     amount: Decimal
-    chain_id: SubscriptionLineId
+    chain_id: str
     period: Interval
     role: Role
     discounts: tuple[DiscountOnLine, ...] = ()

@@ -15,6 +15,11 @@ from schemas.wallet import Wallet
 Shown = dict[str, object]
 
 
+def named(name: str | None, names: Mapping[str, str]) -> str | None:
+    """Return how an id is called; one that has no name stays."""
+    return None if name is None else names.get(name, name)
+
+
 def line_as_json(line: InvoiceLine) -> Shown:
     """Return a line with its explanation."""
     return {
@@ -34,7 +39,7 @@ def invoice_as_json(
     """Return an invoice; the mappings tell how ids are called, an id that has no name stays."""
     return {
         "customer": customers.get(invoice.customer_id, invoice.customer_id),
-        "subscription": subscriptions.get(invoice.subscription_id, invoice.subscription_id),
+        "subscription": named(invoice.subscription_id, subscriptions),
         "period_start": instant(invoice.period.start),
         "period_end": instant(invoice.period.end),
         "currency": invoice.currency,

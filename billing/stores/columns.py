@@ -1,12 +1,15 @@
 """Column types that give the same values in SQLite and PostgreSQL."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, String, Text
+import msgspec
+from sqlalchemy import JSON, DateTime, Dialect, Numeric, String, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from schemas.access import Role
+from schemas.decimals import plain
 
 # Of fixed width, so that SQLite's order of texts is the order of the instants.
 SQLITE_INSTANT_CHARACTERS = 27
@@ -65,3 +68,55 @@ class Roles(TypeDecorator[tuple[Role, ...]]):
         """Return the roles that were stored."""
         del dialect
         return None if value is None else tuple(Role(name) for name in str(value).split())
+
+
+class Exact(TypeDecorator[Decimal]):
+    """An exact decimal of any length: NUMERIC in PostgreSQL, plain text in SQLite.
+
+    SQLite has no decimals, and would make binary floats of them; so sums are made in Python.
+    """
+
+    impl = Numeric
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type that a database has for a decimal."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric())
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        """Return what is stored."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return plain(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """Return the number that was stored."""
+        del dialect
+        return None if value is None else Decimal(value)
+
+
+class Document(TypeDecorator[Any]):
+    """A record as one JSON document, which comes back equal to what was stored.
+
+    `shape` is the record's type: frozen dataclasses of decimals (texts), instants, words and
+    mappings of those. Queries may look inside by `column["member"].as_string()`. The engine must
+    hand JSON texts through as they are (`billing.stores.database`).
+    """
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self, shape: Any) -> None:
+        super().__init__()
+        self.shape = shape
+        self._decoder = msgspec.json.Decoder(shape)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Return the JSON of a record."""
+        del dialect
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Return the record of a JSON text."""
+        del dialect
+        return None if value is None else self._decoder.decode(value)

@@ -116,11 +116,19 @@ def open_database(url: str) -> Database:
         pool_pre_ping=parsed.get_backend_name() != "sqlite",
         # What is in a row is never in a message.
         hide_parameters=True,
+        # Documents are written and read by their columns, as texts.
+        json_serializer=str,
+        json_deserializer=as_text,
     )
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return Database(engine)
+
+
+def as_text(document: str | bytes) -> str:
+    """Return a JSON document as the text that it is."""
+    return document.decode() if isinstance(document, bytes) else document
 
 
 def _parsed(url: str) -> URL:

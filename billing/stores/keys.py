@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import or_, select, update
 
-from billing.access.keys import USE_NOTED_EVERY
+from billing.access import USE_NOTED_EVERY
 from billing.stores.database import Database
 from billing.stores.models import ApiKeyRow
 from schemas.access import ApiKey

@@ -7,7 +7,7 @@ fires, and can be dropped until then; what was cancelled stays so.
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from schemas.collection import (
+from schemas.cancellation import (
     CancellationInvoicePolicy,
     CancellationRequest,
     CancellationType,

@@ -182,6 +182,6 @@ def _finalized(invoice: Invoice) -> Claim:
         ),
         tax=invoice.total_tax,
         amount_paid=invoice.amount_paid,
-        subscription_id=invoice.subscription_id,
+        subscription_id=invoice.subscription_id or "",
         invoice_id=invoice.id,
     )

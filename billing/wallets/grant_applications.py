@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from heapq import heappop, heappush
-from typing import Protocol
 
 from billing.alerts.watching import watch_settled
 from billing.ports import Changes, Stores
@@ -32,14 +31,6 @@ from schemas.decimals import plain
 from schemas.ids import CustomerId, WalletId, derived
 from schemas.subscription import Subscription
 from schemas.wallet import Reason, WalletRequest, WalletStatus, WalletType
-
-
-class GrantStores(Stores, Protocol):
-    """The stores, with the applications of grants; `Changes` carries what becomes of them."""
-
-    def last_application(self, grant_id: CreditGrantId) -> GrantApplication | None:
-        """Return the application of a grant that starts last, None if it has none yet."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +135,7 @@ def process(
 
 
 def apply_grants(
-    stores: GrantStores, subscriptions: Iterable[Subscription], at: datetime
+    stores: Stores, subscriptions: Iterable[Subscription], at: datetime
 ) -> tuple[GrantApplication, ...]:
     """Give all credits that grants owe at an instant, in order of period start, each in a commit.
 
@@ -195,7 +186,7 @@ class _Granting:
     is_new: bool
 
     def step(
-        self, stores: GrantStores, at: datetime, unfinalized: datetime | None
+        self, stores: Stores, at: datetime, unfinalized: datetime | None
     ) -> GrantApplication | None:
         """Decide and commit; return what was decided, None where the application waits on."""
         decision = decide(self.grant, self.facts, self.row, at, unfinalized)
@@ -219,7 +210,7 @@ class _Granting:
         return self._give(stores, held, at, unfinalized)
 
     def _give(
-        self, stores: GrantStores, held: Holdings, at: datetime, unfinalized: datetime | None
+        self, stores: Stores, held: Holdings, at: datetime, unfinalized: datetime | None
     ) -> GrantApplication:
         """Top up the wallet, judge its settled balance, and commit both with the application."""
         posted = top_up(held, credit_of(self.grant, self.row), at, unfinalized_end=unfinalized)
@@ -232,7 +223,7 @@ class _Granting:
         return self._commit(stores, applied, changes)
 
     def _commit(
-        self, stores: GrantStores, row: GrantApplication, changes: Changes | None = None
+        self, stores: Stores, row: GrantApplication, changes: Changes | None = None
     ) -> GrantApplication:
         """Commit what was decided with the application after it, which is open from then on."""
         following = open_application(self.grant, self.facts, row)

@@ -135,7 +135,7 @@ def opened(
     data: str | None, settings: str | None, environment: str | None, *, creates: bool = False
 ) -> Iterator[Opened]:
     """Open the keys of an instance, which may be running; only `creates` makes a store."""
-    from billing.access.keys import WithConfigured
+    from billing.access import WithConfigured
     from flows.access import configured_keys
     from flows.settings import read_settings_file, resolve
     from flows.sql_store import open_sql, sqlite_path
@@ -188,7 +188,7 @@ def status_of(key: ApiKey, at: datetime) -> str:
     >>> status_of(key, at), status_of(replace(key, expires_at=at), at)
     ('live', 'expired')
     """
-    from billing.access.keys import is_live
+    from billing.access import is_live
 
     if is_live(key, at):
         return "live"

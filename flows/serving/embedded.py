@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from billing.access.keys import Authenticator
+from billing.access import Authenticator
 from billing.accounts import Account, accounts_of
 from billing.api.services import Services
 from billing.stores.database import Database, at_head

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import structlog
 
-from billing.access.keys import Authenticator
+from billing.access import Authenticator
 from billing.api.app import build_app
 from billing.api.services import Services
 from billing.stores.keys import SqlKeys

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.access.keys import (
+from billing.access import (
     BUSINESS_ENTITIES,
     ENTITIES,
     PERMISSIONS,
@@ -22,7 +22,7 @@ from billing.access.keys import (
     is_live,
     permissions_of,
 )
-from billing.access.memory_keys import MemoryKeys
+from billing.stores.memory_keys import MemoryKeys
 from schemas.access import ApiKey, Principal, Role
 from schemas.errors import (
     AlreadyExists,

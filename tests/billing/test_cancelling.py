@@ -14,7 +14,7 @@ from billing.subscriptions.cancelling import (
     planned_at,
 )
 from billing.subscriptions.subscribing import subscribe
-from schemas.collection import (
+from schemas.cancellation import (
     CancellationInvoicePolicy,
     CancellationRequest,
     CancellationType,

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from billing.invoices.closing import close_due, due, finalize
 from billing.invoices.drafting import draft, service_key
-from billing.memory import MemoryStore
 from billing.periods.services import windows
 from billing.ports import Changes, UsageReader
+from billing.stores.memory import MemoryStore
 from billing.subscriptions.subscribing import subscribe
 from billing.wallets.holdings import Holdings, settled_credits
 from billing.wallets.ledger import TopUp, top_up
@@ -93,7 +93,7 @@ def test_nothing_but_zeros_is_skipped(acme: Subscription, pro: Plan, daily: Dail
     (skipped,) = close_due(store, daily("0", 0), at(2, 2))
     assert skipped.status is InvoiceStatus.SKIPPED
     assert skipped.payment_status is PaymentStatus.SUCCEEDED
-    assert store.outbox == []
+    assert not store.tables.outbox
 
 
 def test_a_postpaid_wallet_pays_what_is_finalized(sold: Subscription, daily: Daily) -> None:
@@ -151,9 +151,9 @@ def test_closing_often_leaves_what_closing_once_leaves(
     for hour in runs:
         close_due(often, usage, at(1) + timedelta(hours=hour))
     close_due(often, usage, at(4, 12))
-    before = list(often.entries)
+    before = list(often.tables.entries)
     assert close_due(often, usage, at(4, 12)) == ()
-    assert often.entries == before
+    assert often.tables.entries == before
     once = stored(sold, "500")
     close_due(once, usage, at(4, 12))
     shown = [
@@ -165,8 +165,8 @@ def test_closing_often_leaves_what_closing_once_leaves(
     assert len(keys) == len(set(keys))
     # What wallets gave is what invoices say they got, and each entry sums to nothing.
     given_credits = total(each.total_prepaid_credits_applied for each in often.invoices())
-    debited = [e.amount for e in often.entries if e.reason is Reason.CREDIT_ADJUSTMENT]
+    debited = [e.amount for e in often.tables.entries if e.reason is Reason.CREDIT_ADJUSTMENT]
     assert given_credits == total(debited)
-    assert total(posting.value for posting in often.postings) == 0
-    ids = [row.id for row in often.outbox]
+    assert total(posting.value for posting in often.tables.postings) == 0
+    ids = [row.id for row in often.tables.outbox.values()]
     assert len(ids) == len(set(ids))

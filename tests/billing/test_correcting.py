@@ -9,8 +9,8 @@ import pytest
 
 from billing.invoices.closing import close_due
 from billing.invoices.correcting import corrections
-from billing.memory import MemoryStore
 from billing.ports import UsageReader
+from billing.stores.memory import MemoryStore
 from billing.subscriptions.subscribing import subscribe
 from schemas.ids import InvoiceId
 from schemas.invoice import Invoice, InvoiceLine, InvoiceStatus

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from billing.access.keys import digest_of
+from billing.access import digest_of
 from billing.stores import database as database_module
 from billing.stores.database import HEAD, Database, at_head, migrate, open_database
 from billing.stores.keys import SqlKeys

@@ -8,11 +8,11 @@ from threading import Barrier
 
 import pytest
 
-from billing.access.keys import Authenticator, digest_of
-from billing.access.memory_keys import MemoryKeys
+from billing.access import Authenticator, digest_of
 from billing.ports import KeyStore
 from billing.stores.database import Database, migrate
 from billing.stores.keys import SqlKeys
+from billing.stores.memory_keys import MemoryKeys
 from billing.stores.scopes import ensure_scope
 from schemas.access import ApiKey, Role
 from schemas.errors import AlreadyExists, NotFound

@@ -8,8 +8,8 @@ import pytest
 
 from billing.alerts.levels import observe
 from billing.alerts.watching import stream_of
-from billing.memory import MemoryStore
 from billing.ports import Changes, OutboxRow
+from billing.stores.memory import MemoryStore
 from billing.wallets.holdings import Holdings
 from billing.wallets.ledger import Debit, TopUp, debit, top_up
 from schemas.alert import AlertCondition, AlertSettings, AlertType, Threshold
@@ -35,8 +35,8 @@ def test_the_second_of_two_writers_is_refused_and_changes_nothing() -> None:
     with pytest.raises(VersionConflict):
         store.commit(Changes(posted=(second,), outbox=(row,)))
     assert store.entry_of("b") is None
-    assert [entry.credits for entry in store.entries] == [Decimal(5)]
-    assert store.outbox == []
+    assert [entry.credits for entry in store.tables.entries] == [Decimal(5)]
+    assert not store.tables.outbox
 
 
 def test_a_key_is_used_once_over_all_wallets() -> None:
@@ -56,7 +56,7 @@ def test_an_alert_is_told_by_one_of_two_writers_that_saw_it() -> None:
     store.commit(Changes(streams=(changed,), alerts=(alert,)))
     with pytest.raises(VersionConflict):
         store.commit(Changes(streams=(changed,), alerts=(alert,)))
-    assert store.alerts == [alert]
+    assert store.tables.alerts == [alert]
 
 
 def test_lots_remember_what_was_taken_from_them() -> None:
@@ -65,5 +65,5 @@ def test_lots_remember_what_was_taken_from_them() -> None:
     store.commit(Changes(posted=(added,)))
     taken = debit(added.holdings, Debit(Decimal(5), Reason.MANUAL_BALANCE_DEBIT, "b"), DAY)
     store.commit(Changes(posted=(taken,)))
-    assert [lot.remaining for lot in store.lots.values()] == [Decimal(0)]
-    assert [part.credits for part in store.consumptions] == [Decimal(5)]
+    assert [lot.remaining for lot in store.tables.lots.values()] == [Decimal(0)]
+    assert [part.credits for part in store.tables.consumptions] == [Decimal(5)]

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from billing.memory import MemoryStore
 from billing.ports import Changes, UsageReader
 from billing.running import BillingRun, as_json, bill
+from billing.stores.memory import MemoryStore
 from billing.subscriptions.subscribing import subscribe
 from billing.wallets.balances import ongoing_balances
 from billing.wallets.ledger import TopUp
@@ -115,11 +115,11 @@ def test_running_twice_changes_and_tells_nothing_more(
     store.commit(Changes(posted=(opened,)))
     found = running(store, daily("100", 28), ACME, at(1, 20))
     assert keep(store, found)
-    told = list(store.outbox)
+    told = list(store.tables.outbox.values())
     assert [row.topic for row in told] == ["alerts", "alerts"]
     again = running(store, daily("100", 28), ACME, at(1, 20))
     assert not keep(store, again)
     assert (
         again.balances == found.balances == ongoing_balances(again.wallets, again.claims, at(1, 20))
     )
-    assert store.outbox == told
+    assert list(store.tables.outbox.values()) == told

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from billing.invoices.closing import Finalized, finalize
 from billing.invoices.voiding import TakenLot, taken_lots, void, void_refund
-from billing.memory import MemoryStore
 from billing.ports import Changes
+from billing.stores.memory import MemoryStore
 from billing.wallets.holdings import Holdings, settled_credits
 from billing.wallets.ledger import TopUp, terminate, top_up
 from billing.wallets.money_back import give_back, money_back_wallet

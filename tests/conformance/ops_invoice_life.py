@@ -15,14 +15,12 @@ from billing.pricing.commitments import Committed, commit, worth
 from billing.pricing.ladders import cost
 from billing.subscriptions.activation import activation_action
 from billing.subscriptions.cancelling import cancellation
-from schemas.collection import (
+from schemas.cancellation import (
     CancellationInvoicePolicy,
     CancellationRequest,
     CancellationType,
-    CollectionMethod,
-    PaymentBehavior,
-    PaymentTerms,
 )
+from schemas.collection import CollectionMethod, PaymentBehavior, PaymentTerms
 from schemas.commitment import Commitment, CommitmentType
 from schemas.decimals import plain
 from schemas.errors import Refused

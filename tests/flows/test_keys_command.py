@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from billing.access.keys import Authenticator, digest_of
+from billing.access import Authenticator, digest_of
 from billing.stores.database import HEAD
 from billing.stores.keys import SqlKeys
 from flows.access import BASE_62, KEY_DIGITS, base_62, first_key, new_key, random_key

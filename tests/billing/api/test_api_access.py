@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from billing.access.keys import permissions_of
+from billing.access import permissions_of
 from billing.api.routing import table_of
 from schemas.access import Role
 from schemas.errors import StoreError

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from billing.access.keys import USE_NOTED_EVERY
+from billing.access import USE_NOTED_EVERY
 from schemas.access import ApiKey
 from schemas.errors import AlreadyExists, NotFound
 from schemas.scope import Scope

@@ -1,1 +1,0 @@
-"""Access: API keys, their roles and what they open."""
