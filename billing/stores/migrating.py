@@ -30,6 +30,12 @@ def heads() -> list[str]:
     return list(ScriptDirectory.from_config(configuration()).get_heads())
 
 
+def steps() -> list[str]:
+    """Return all steps, in the order in which they are applied."""
+    found = ScriptDirectory.from_config(configuration()).walk_revisions()
+    return [script.revision for script in found][::-1]
+
+
 def configuration() -> Config:
     """Return what Alembic needs to know; there is no file of settings."""
     config = Config()
