@@ -18,10 +18,10 @@ from billing.api.reading import (
     period_of,
     query_of,
     read,
-    word_of,
 )
 from billing.api.routing import Built, Call, Room
 from billing.api.wire import Answer, answered, instant, stored_object
+from schemas.api.fields import word_of
 from schemas.errors import ValidationFailed
 from schemas.event_query import EventPage, EventQuery, EventSort, StoredEvent
 from schemas.intake import EventForm, IntakeRequest

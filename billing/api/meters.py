@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
-from billing.api.reading import PAGE_SIZE, PAGE_SIZE_MAX, Order, Search, query_of, read, word_of
+from billing.api.reading import PAGE_SIZE, PAGE_SIZE_MAX, Order, Search, query_of, read
 from billing.api.routing import Built, Call
 from billing.api.wire import Answer, answered
+from schemas.api.fields import word_of
 from schemas.decimals import plain
 from schemas.errors import NotBuiltYet, NotFound, ValidationFailed
 from schemas.meter import Aggregation, Meter

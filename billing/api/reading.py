@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
+from schemas.api.fields import word_of
 from schemas.doors import read_integer
 from schemas.errors import ValidationFailed
 from schemas.meter import Filter, WindowSize
@@ -104,32 +105,6 @@ def _required(value: object) -> object:
     if value is None or value == "":
         raise ValueError(REQUIRED)
     return value
-
-
-def word_of(
-    words: Iterable[str], *, cased: Callable[[str], str] | None
-) -> Callable[[object], object]:
-    """Return a reader of one of these words; without `cased` they are compared exactly.
-
-    >>> word_of(["asc", "desc"], cased=str.lower)("ASC")
-    'asc'
-    """
-    accepted = [str(word) for word in words]
-
-    def read_word(value: object) -> object:
-        if value is None or value == "":
-            return None
-        if isinstance(value, str):
-            word = cased(value) if cased else value
-            if word in accepted:
-                return word
-        raise PydanticCustomError(
-            "unknown_word",
-            "must be one of {listed}",
-            {"listed": ", ".join(accepted), "accepted": accepted},
-        )
-
-    return read_word
 
 
 def required_word_of(

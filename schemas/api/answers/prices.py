@@ -1,0 +1,125 @@
+"""Answers about prices, with the fields of api-fields.md."""
+
+from typing import TYPE_CHECKING
+
+from schemas.api.answers.groups import GroupResponse
+from schemas.api.answers.meters import MeterResponse
+from schemas.api.answers.objects import PaginationResponse
+from schemas.api.values import ApiAnswer, IfSet, Record, WireDecimal, WireTime
+from schemas.api.words import (
+    BillingCadence,
+    BillingModel,
+    BillingPeriod,
+    BillingTier,
+    InvoiceCadence,
+    PriceEntityType,
+    PriceType,
+    PriceUnitType,
+    RoundType,
+    WindowSize,
+)
+
+if TYPE_CHECKING:
+    from schemas.api.answers.plans import PlanResponse
+
+
+class AnsweredTransformQuantity(ApiAnswer):
+    """What an answer says of: answered transform quantity."""
+
+    divide_by: int
+    round: IfSet[RoundType] = None
+
+
+class PriceTier(ApiAnswer):
+    """What an answer says of: price tier."""
+
+    up_to: int | None
+    unit_amount: WireDecimal
+    flat_amount: IfSet[WireDecimal] = None
+
+
+class PriceResponse(Record):
+    """What an answer says of: price."""
+
+    entity_type: PriceEntityType
+    entity_id: str
+    type: PriceType
+    billing_model: BillingModel
+    billing_cadence: BillingCadence
+    billing_period: BillingPeriod
+    billing_period_count: int
+    invoice_cadence: InvoiceCadence
+    currency: str
+    amount: WireDecimal
+    display_amount: str
+    price_unit_type: PriceUnitType
+    tier_mode: IfSet[BillingTier] = None
+    tiers: IfSet[list[PriceTier]] = None
+    transform_quantity: AnsweredTransformQuantity
+    meter_id: str
+    meter: IfSet[MeterResponse] = None
+    min_quantity: IfSet[WireDecimal] = None
+    trial_period_days: int
+    start_date: IfSet[WireTime] = None
+    end_date: IfSet[WireTime] = None
+    lookup_key: str
+    display_name: str
+    description: str
+    group_id: IfSet[str] = None
+    group: IfSet[GroupResponse] = None
+    parent_price_id: IfSet[str] = None
+    sequence: IfSet[int] = None
+    metadata: dict[str, str]
+    plan: "IfSet[PlanResponse]" = None
+    bucket_size: IfSet[WindowSize] = None
+    conversion_rate: IfSet[WireDecimal] = None
+    price_unit: IfSet[str] = None
+    price_unit_id: IfSet[str] = None
+    price_unit_amount: IfSet[WireDecimal] = None
+    display_price_unit_amount: IfSet[str] = None
+    price_unit_tiers: IfSet[list[PriceTier]] = None
+
+
+class Price(Record):
+    """What an answer says of: price."""
+
+    entity_type: PriceEntityType
+    entity_id: str
+    type: PriceType
+    billing_model: BillingModel
+    billing_cadence: BillingCadence
+    billing_period: BillingPeriod
+    billing_period_count: int
+    invoice_cadence: InvoiceCadence
+    currency: str
+    amount: WireDecimal
+    display_amount: str
+    price_unit_type: PriceUnitType
+    tier_mode: IfSet[BillingTier] = None
+    tiers: IfSet[list[PriceTier]] = None
+    transform_quantity: AnsweredTransformQuantity
+    meter_id: str
+    min_quantity: IfSet[WireDecimal] = None
+    trial_period_days: int
+    start_date: IfSet[WireTime] = None
+    end_date: IfSet[WireTime] = None
+    lookup_key: str
+    display_name: str
+    description: str
+    group_id: IfSet[str] = None
+    parent_price_id: IfSet[str] = None
+    sequence: IfSet[int] = None
+    metadata: dict[str, str]
+
+
+class CreateBulkPriceResponse(ApiAnswer):
+    """What an answer says of: create bulk price."""
+
+    items: list[PriceResponse]
+
+
+class ListPricesResponse(ApiAnswer):
+    """What an answer says of: list prices."""
+
+    items: list[PriceResponse]
+    pagination: PaginationResponse

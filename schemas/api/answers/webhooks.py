@@ -1,0 +1,68 @@
+"""Answers about webhooks, with the fields of api-fields.md."""
+
+from schemas.api.answers.alerts import AnsweredAlertSettings
+from schemas.api.values import ApiAnswer, IfSet, WireDecimal, WireTime
+from schemas.api.words import AlertState, AlertType
+
+
+class WalletAlert(ApiAnswer):
+    """What an answer says of: wallet alert."""
+
+    state: str
+    alert_type: str
+    current_balance: WireDecimal
+    credit_balance: WireDecimal
+    previous_state: IfSet[str] = None
+    alert_settings: IfSet[AnsweredAlertSettings] = None
+
+
+class WalletWebhook(ApiAnswer):
+    """What an answer says of: wallet webhook."""
+
+    event_type: str
+    wallet: dict[str, object]
+    customer: dict[str, object]
+    alert: IfSet[WalletAlert] = None
+
+
+class WalletTransactionWebhook(ApiAnswer):
+    """What an answer says of: wallet transaction webhook."""
+
+    event_type: str
+    transaction: IfSet[dict[str, object]] = None
+    updated_transaction: IfSet[dict[str, object]] = None
+
+
+class EntityWebhook(ApiAnswer):
+    """What an answer says of: entity webhook."""
+
+    event_type: str
+    customer: IfSet[dict[str, object]] = None
+    feature: IfSet[dict[str, object]] = None
+    entitlement: IfSet[dict[str, object]] = None
+    subscription: IfSet[dict[str, object]] = None
+    invoice: IfSet[dict[str, object]] = None
+    payment: IfSet[dict[str, object]] = None
+    credit_note: IfSet[dict[str, object]] = None
+
+
+class SpendAlertWebhook(ApiAnswer):
+    """What an answer says of: spend alert webhook."""
+
+    event_type: str
+    subscription: dict[str, object]
+    subscription_line_item_id: IfSet[str] = None
+    group_id: IfSet[str] = None
+    alert_type: AlertType
+    alert_status: AlertState
+    current_spend: WireDecimal
+    threshold: IfSet[WireDecimal] = None
+    triggered_at: WireTime
+
+
+class RejectedEventWebhook(ApiAnswer):
+    """What an answer says of: rejected event webhook."""
+
+    event_type: str
+    reason: str
+    event: dict[str, object]
