@@ -12,8 +12,11 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.metadata import version
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 from fastapi import FastAPI
 from starlette.routing import BaseRoute, Match
@@ -63,12 +66,31 @@ BUILT: Mapping[tuple[str, str], Built] = {
 def build_app(services: Services) -> FastAPI:
     """Return the application over these services; it may be served by any ASGI server.
 
-    Raises AssertionError if a route declares no permission. The document of the API is not served.
+    Raises AssertionError if a route declares no permission.
     """
     app = Application(title="tally", openapi_url=None, docs_url=None, redoc_url=None)
     app.router.redirect_slashes = False
-    app.router.routes[:] = [Gate(services, table_of(BUILT))]
+    app.router.routes[:] = [Gate(services, table_of({**BUILT, **DOCUMENT}))]
     return app
+
+
+@cache
+def _document() -> bytes:
+    """Return the document of the API, made when it is asked for the first time."""
+    # Half a second that no other request should wait for.
+    from billing.api.document import document_of  # noqa: PLC0415 - see above.
+
+    return msgspec.json.encode(document_of(table_of(BUILT).routes, version("tallyflow")))
+
+
+def show_document(_: Call) -> Answer:
+    """Show what the API serves, as an OpenAPI document."""
+    return Answer(200, _document())
+
+
+DOCUMENT: Mapping[tuple[str, str], Built] = {
+    ("GET", "/openapi.json"): Built(show_document, Room.WATCHING),
+}
 
 
 class Application(FastAPI):

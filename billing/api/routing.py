@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import msgspec
+from pydantic import BaseModel
 
 from billing.api.authentication import OPEN, PERMISSIONS
 from billing.api.bodies import Encoding, parsed_object, unpacked
@@ -70,10 +72,18 @@ class Room(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What answers a route, and in which room."""
+    """What answers a route, and in which room.
+
+    `takes` is the model of the body, `asks` that of the query, `gives` that of the answer, or a
+    list of them where the answer is a bare array; None where there is none. The document of the API
+    is made of them.
+    """
 
     handler: Handler
     room: Room = Room.READING
+    takes: type[BaseModel] | None = None
+    asks: type[BaseModel] | None = None
+    gives: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def test_every_pair_of_role_and_route_answers_as_the_table_says(api: Any) -> Non
 
 def test_only_the_operational_routes_need_no_key() -> None:
     open_paths = {route.path for route in table_of({}).routes if route.is_open}
-    assert open_paths == {"/health", "/healthz", "/readyz", "/metrics"}
+    assert open_paths == {"/health", "/healthz", "/readyz", "/metrics", "/openapi.json"}
 
 
 def test_a_store_of_keys_that_is_away_is_no_refusal_of_a_key(api: Any) -> None:
