@@ -1,4 +1,4 @@
-# What one says to make here: install, demo, test, check, bench, chaos, diagrams, kafka-start, kafka-stop.
+# What one says to make here: install, demo, test, check, bench, chaos, diagrams, differences, kafka-start, kafka-stop.
 
 .DEFAULT_GOAL := test
 MAKEFLAGS += --no-print-directory
@@ -20,7 +20,7 @@ INSTALLED = .venv/.installed
 INSTALLED_DEV = .venv/.installed-dev
 
 .PHONY: install demo test check lint types tidy unit scenarios conformance api integration bench chaos \
-	diagrams kafka-start kafka-stop
+	diagrams differences kafka-start kafka-stop
 
 install: $(INSTALLED)
 
@@ -90,6 +90,10 @@ bench: $(INSTALLED_DEV)
 # Draws the state machines in ARCHITECTURE.md anew, from their tables.
 diagrams: $(INSTALLED_DEV)
 	WRITE_DIAGRAMS=1 $(PYTEST) tests/test_state_diagrams.py
+
+# Writes the page of differences from its file.
+differences: $(INSTALLED_DEV)
+	.venv/bin/python -m docs.differences
 
 kafka-start:
 	deploy/kafka/broker start
