@@ -9,7 +9,8 @@ HERE = Path(__file__).parent
 HEAD = """# Differences from Flexprice
 
 tally speaks Flexprice's protocol, and its SDKs and collector work unchanged. In these places an
-answer or a figure differs, each for a reason. What is marked with a milestone is a route that answers 501 until then.
+answer or a figure differs, each for a reason. What is marked with a milestone is a route that
+answers 501 until then.
 """
 
 
