@@ -7,12 +7,13 @@ another course never publishes below what was published.
 from collections.abc import Mapping
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flows.metering.batches import CellKey
 from flows.stores.clickhouse import Store
 from flows.stores.engine import inline, selected
 from flows.stores.tables import CORRECTIONS
-from schemas.meter import Meter
+from schemas.meter import AggregationType, Meter
 
 _CELL = "tenant_id, environment_id, meter_id, external_customer_id, `group`, window_start"
 
@@ -20,7 +21,7 @@ _CELL = "tenant_id, environment_id, meter_id, external_customer_id, `group`, win
 def record_corrections(
     store: Store, numbers: Mapping[CellKey, int], meters: Mapping[str, Meter]
 ) -> None:
-    """Write new correction numbers, and forget the members that the cells had."""
+    """Write new correction numbers, and forget the members that cells of unique counts had."""
     rows = [
         {
             "tenant_id": meters[cell.meter_id].tenant_id,
@@ -36,7 +37,10 @@ def record_corrections(
     ]
     table = pa.Table.from_pylist(rows, schema=CORRECTIONS)
     store.insert("corrections", table)
-    _forget_members(store, table)
+    # A mutation takes its time, and most corrections are of cells that never had members.
+    counting = table.filter(pc.equal(table["aggregation_type"], AggregationType.COUNT_UNIQUE.value))
+    if counting.num_rows:
+        _forget_members(store, counting)
 
 
 def _forget_members(store: Store, cells: pa.Table) -> None:
