@@ -7,18 +7,23 @@ clock is read: the same facts give the same run (DESIGN, G6).
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import attrgetter
 
 from billing.accounts import Account, accounts_of
 from billing.alerts.watching import is_watched, watch_settled
-from billing.invoices.closing import close, due
+from billing.configuration import BillingConfig
+from billing.invoices.closing import due
 from billing.invoices.reports import alert_as_json, invoice_as_json, wallet_as_json
 from billing.periods.services import FINALIZATION_DELAY
-from billing.ports import Changes, UsageReader
+from billing.planned_changes import PlannedChange
+from billing.ports import Changes, UsageQuantity, UsageReader
 from billing.stores.memory import MemoryStore
+from billing.use_cases.carrying_out import carry_out
+from billing.use_cases.closing_periods import close
+from billing.use_cases.subscription_clock import advance
 from billing.wallets.balances import Ongoing
 from billing.wallets.claims import customer_unfinalized_end
 from billing.wallets.grant_applications import apply_grants
@@ -27,13 +32,19 @@ from billing.wallets.ledger import top_up
 from billing.wallets.opening import TopUpAt, WalletOpening, open_wallet
 from billing.wallets.running_charges import keep, running
 from schemas.alert import Alert
+from schemas.customer import Customer
 from schemas.ids import CustomerId, WalletId
 from schemas.invoice import Invoice
+from schemas.meter import Meter
+from schemas.period import Interval
 from schemas.subscription import Subscription
 from schemas.wallet import Entry, EntryType, Wallet
 
+# Before and after everything that happens.
+BEGINNING, END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
 # What happens at one instant happens in this order: money comes in before it is asked for.
-OPENING, TOP_UP, GRANT, DRAFT, FINALIZATION, EXPIRY, OBSERVATION = range(7)
+OPENING, TOP_UP, CHANGE, GRANT, CLOCK, DRAFT, FINALIZATION, EXPIRY, OBSERVATION = range(9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,34 @@ class _Step:
     act: Callable[[], object] | None = None
 
 
+class _KnownWhole:
+    """The usage of a story: known as a whole from its beginning, so that nothing of it is late."""
+
+    def __init__(self, usage: UsageReader) -> None:
+        self._usage = usage
+
+    def quantities(
+        self,
+        meter: Meter,
+        external_customer_ids: Sequence[str],
+        interval: Interval,
+        *,
+        timezone: str,
+        billing_anchor: datetime | None,
+    ) -> UsageQuantity:
+        """Return what the meter gives for these customers together over the interval."""
+        return self._usage.quantities(
+            meter,
+            external_customer_ids,
+            interval,
+            timezone=timezone,
+            billing_anchor=billing_anchor,
+        )
+
+    def arrived_since(self, external_customer_ids: Sequence[str], at: datetime) -> None:
+        """Say that nothing has come since."""
+
+
 def bill(
     subscriptions: Sequence[Subscription],
     openings: Sequence[WalletOpening],
@@ -77,6 +116,7 @@ def bill(
     as_of: datetime,
     observe: Iterable[datetime] = (),
     customers: Mapping[CustomerId, str] | None = None,
+    changes: Mapping[CustomerId, Sequence[PlannedChange]] | None = None,
     delay: timedelta = FINALIZATION_DELAY,
 ) -> BillingRun:
     """Bill everything that is due by `as_of`, one customer after the other: see `bill_account`.
@@ -87,7 +127,7 @@ def bill(
     instants = tuple(observe)
     return joined(
         bill_account(account, usage, as_of=as_of, observe=instants, delay=delay)
-        for account in accounts_of(subscriptions, openings, customers)
+        for account in accounts_of(subscriptions, openings, customers, changes)
     )
 
 
@@ -98,33 +138,53 @@ def bill_account(
     as_of: datetime,
     observe: Iterable[datetime] = (),
     delay: timedelta = FINALIZATION_DELAY,
+    store: MemoryStore | None = None,
 ) -> BillingRun:
     """Bill one customer by `as_of`, as if the job had run at every instant on the way.
 
     An invoice whose delay is not over is listed as a draft. Alerts are judged after every write, at
     the expiry of lots, at each instant of `observe`, and at `as_of`; between them they are not.
-    A function of the account and of its cumulative usage: nobody else's weighs in it. Raises
+    A function of the account and of its cumulative usage: nobody else's weighs in it. `store` is
+    where the story leaves what it tells, empty but for settings; a new one by default. Raises
     Refused for an opening or a top-up that the ledger refuses.
     """
-    store = MemoryStore(account.subscriptions, {account.customer_id: account.external_id})
-    steps = [
-        *_wallet_steps(store, account.openings),
-        *_grant_steps(store, account.subscriptions, as_of),
-        *_invoice_steps(store, usage, account.subscriptions, as_of, delay),
-        *_watch_steps(account, observe),
-    ]
-    for at, together in groupby(sorted(steps, key=_order), key=attrgetter("at")):
-        if at > as_of:
+    store = store or MemoryStore(config=BillingConfig(finalization_delay=delay))
+    store.commit(Changes(customers=(Customer(account.customer_id, account.external_id),)))
+    for subscription in account.subscriptions:
+        store.put_subscription(subscription)
+    usage = _KnownWhole(usage)
+    agreed = [*_wallet_steps(store, account.openings), *_watch_steps(account, observe)]
+    agreed += _change_steps(store, usage, account.changes)
+    # What is due follows from the subscriptions as they are, so it is asked for again after each
+    # change of them.
+    for start, stop in pairwise((BEGINNING, *sorted({each.at for each in account.changes}), END)):
+        if start > as_of:
             break
-        for step in together:
-            if step.act is not None:
-                step.act()
-        # What happens at one instant is judged once, or a wallet that is opened and filled would
-        # alarm and recover in between.
-        _watch(store, usage, account.customer_id, at)
+        here = [step for step in agreed if start <= step.at < stop]
+        first = [step for step in here if (step.at, step.rank) <= (start, CHANGE)]
+        _act(sorted(first, key=_order))
+        rest = [step for step in here if (step.at, step.rank) > (start, CHANGE)]
+        due_then = _due_steps(store, usage, as_of, delay)
+        rest += [step for step in due_then if start <= step.at < stop]
+        if first:
+            rest.append(_Step(start, OBSERVATION, ""))
+        for at, together in groupby(sorted(rest, key=_order), key=attrgetter("at")):
+            if at > as_of:
+                break
+            _act(together)
+            # What happens at one instant is judged once, or a wallet that is opened and filled
+            # would alarm and recover in between.
+            _watch(store, usage, account.customer_id, at)
     for each in due(store.live_subscriptions(), as_of):
         close(store, usage, each.subscription, each.window, as_of, delay=delay)
     return _run(store, usage, account, as_of)
+
+
+def _act(steps: Iterable[_Step]) -> None:
+    """Do what steps do."""
+    for step in steps:
+        if step.act is not None:
+            step.act()
 
 
 def joined(runs: Iterable[BillingRun]) -> BillingRun:
@@ -189,6 +249,27 @@ def _wallet_steps(store: MemoryStore, openings: Sequence[WalletOpening]) -> Iter
             yield _Step(each.at, TOP_UP, key, partial(_top_up, store, opening.id, each))
 
 
+def _change_steps(
+    store: MemoryStore, usage: UsageReader, changes: Iterable[PlannedChange]
+) -> Iterator[_Step]:
+    """Yield what happens to subscriptions and wallets, as it was said."""
+    for each in changes:
+        yield _Step(each.at, CHANGE, f"{each.number:09}", partial(carry_out, store, usage, each))
+
+
+def _due_steps(
+    store: MemoryStore, usage: UsageReader, as_of: datetime, delay: timedelta
+) -> Iterator[_Step]:
+    """Yield what time brings to the subscriptions as they are now."""
+    subscriptions = store.live_subscriptions()
+    yield from _grant_steps(store, subscriptions, as_of)
+    for each in subscriptions:
+        for at in {each.trial_end, each.cancelled_at, each.end_date} - {None}:
+            assert at is not None
+            yield _Step(at, CLOCK, each.id, partial(advance, store, each, at, usage=usage))
+    yield from _invoice_steps(store, usage, subscriptions, as_of, delay)
+
+
 def _grant_steps(
     store: MemoryStore, subscriptions: Sequence[Subscription], as_of: datetime
 ) -> Iterator[_Step]:
@@ -198,10 +279,15 @@ def _grant_steps(
             for each in periods(grant, facts_of(subscription)):
                 if each.period_start > as_of:
                     break
-                act = partial(apply_grants, store, subscriptions, each.period_start)
+                act = partial(_grant, store, each.period_start)
                 yield _Step(each.period_start, GRANT, grant.id, act)
                 if each.expires_at is not None:
                     yield _Step(each.expires_at, EXPIRY, grant.id)
+
+
+def _grant(store: MemoryStore, at: datetime) -> None:
+    """Give the credits that grants owe at an instant."""
+    apply_grants(store, store.live_subscriptions(), at)
 
 
 def _invoice_steps(

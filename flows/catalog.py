@@ -15,6 +15,7 @@ from flows.catalog_accounts import (
     resolve_subscriptions,
     resolve_wallets,
 )
+from flows.catalog_changes import ChangesOf, Named, as_facts, resolve_changes
 from flows.catalog_names import Findings
 from flows.catalog_problems import refusal, shape_problems
 from flows.catalog_products import resolve_features, resolve_meters, resolve_plans
@@ -25,14 +26,17 @@ from schemas.coupon import Coupon
 from schemas.customer import Customer
 from schemas.meter import Meter
 from schemas.subscription import Feature, Plan, Subscription
-from schemas.tax import TaxRate
+from schemas.tax import TaxAttachment, TaxRate
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """What a file defines, in the order of the file, all in one tenant and environment.
 
-    `names` tells how the file calls a meter, customer, plan or subscription by its id.
+    `names` tells how the file calls a meter, customer, plan or subscription by its id,
+    `customer_taxes` which taxes are attached to a customer by its external id. `agreed` are the
+    subscriptions before anything changes them, `changes` what happens later to each customer's;
+    `subscriptions` are the same with the cancellations that are planned for them.
     """
 
     meters: tuple[Meter, ...] = ()
@@ -44,6 +48,9 @@ class Catalog:
     names: Mapping[str, str] = field(default_factory=dict)
     coupons: tuple[Coupon, ...] = ()
     taxes: tuple[TaxRate, ...] = ()
+    customer_taxes: Mapping[str, tuple[TaxAttachment, ...]] = field(default_factory=dict)
+    agreed: tuple[Subscription, ...] = ()
+    changes: ChangesOf = field(default_factory=dict)
 
 
 def load_catalog(path: str) -> Catalog:
@@ -73,15 +80,21 @@ def resolved(file: CatalogFile, found: Findings) -> Catalog:
     offered = resolve_offered(file, found)
     subscriptions = resolve_subscriptions(file, customers, plans, offered, found)
     wallets = resolve_wallets(file, customers, subscriptions, found)
+    named = Named(customers, plans, subscriptions, meters, wallets)
+    changes = resolve_changes(file, named, found)
+    agreed = tuple(subscriptions.by_key.values())
     kinds = (meters.by_key, customers.by_key, plans.by_key, subscriptions.by_key)
     return Catalog(
         tuple(meters.by_key.values()),
         tuple(features.by_key.values()),
         tuple(plans.by_key.values()),
         tuple(customers.by_key.values()),
-        tuple(subscriptions.by_key.values()),
+        as_facts(agreed, changes),
         wallets,
         {thing.id: key for by_key in kinds for key, thing in by_key.items()},
         tuple(offered.coupons.by_key.values()),
         tuple(offered.rates.by_key.values()),
+        offered.inherited,
+        agreed,
+        changes,
     )

@@ -1,22 +1,34 @@
 """Customers, subscriptions and wallets of a catalog file: checked and joined by derived ids."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from billing.subscriptions.subscribing import cancel, subscribe
+from billing.subscriptions.agreeing import SubscriptionTerms, blank
+from billing.subscriptions.subscribing import subscribe
 from billing.wallets.ledger import top_up
 from billing.wallets.opening import TopUpAt, WalletOpening, open_wallet, top_up_of
 from flows.catalog_commitments import with_commitments
 from flows.catalog_grants import check_rates, with_grants
 from flows.catalog_names import Findings, Names, identity
 from flows.catalog_terms import Offered, with_terms
-from schemas.catalog import CatalogCancellation, CatalogFile, CatalogSubscription, CatalogWallet
-from schemas.customer import Customer
+from schemas.catalog import (
+    CatalogCustomer,
+    CatalogFile,
+    CatalogSubscription,
+    CatalogWallet,
+)
+from schemas.customer import ContactPerson, Customer
 from schemas.errors import ValidationFailed
 from schemas.ids import CustomerId, SubscriptionId, WalletId
 from schemas.money import minor_units
-from schemas.price import BillingPeriod
-from schemas.subscription import BillingCycle, Plan, Subscription
+from schemas.subscription import (
+    Plan,
+    Subscription,
+    SubscriptionAction,
+    SubscriptionStatus,
+    after,
+)
 from schemas.wallet import TopUpRequest, Wallet, WalletRequest
 from schemas.zones import zone
 
@@ -32,10 +44,19 @@ def resolve_customers(file: CatalogFile, found: Findings) -> Names[Customer]:
             if entry.timezone:
                 zone(entry.timezone)
             id_ = CustomerId(identity("cust", entry.external_id))
-            customer = Customer(id_, entry.external_id, entry.name, entry.timezone)
+            customer = customer_of(entry, id_)
             names.add(customer, key=entry.external_id, name=entry.name, key_field="external_id")
     found.end_phase()
     return names
+
+
+def customer_of(entry: CatalogCustomer, id_: CustomerId) -> Customer:
+    """Return the record of a customer."""
+    told = entry.model_dump(exclude={"contact_persons", "tax_rate_overrides"})
+    persons = tuple(ContactPerson(**each.model_dump()) for each in entry.contact_persons)
+    told["billing_currency"] = entry.billing_currency.lower() or None
+    told["tax_treatment"] = entry.tax_treatment or None
+    return Customer(id_, **told, contact_persons=persons or None)
 
 
 def resolve_subscriptions(
@@ -60,54 +81,33 @@ def resolve_subscriptions(
             )
             names.add(subscription, key=key, key_field="lookup_key")
     found.end_phase()
-    for index, change in enumerate(file.changes):
-        if isinstance(change, CatalogCancellation):
-            with found.at("changes", index):
-                subscription = names.find(change.subscription, key_field="subscription")
-                names.by_key[subscription.lookup_key] = cancel(subscription, change.at)
-    found.end_phase()
     return names
 
 
 def subscription_of(
     entry: CatalogSubscription, key: str, customer: Customer, plan: Plan
 ) -> Subscription:
-    """Return the record of a subscription. Source: billing.md 5.2 and 7."""
-    timezone = customer.timezone or entry.timezone or "UTC"
-    zone(timezone)
-    if entry.end_date is not None and entry.end_date <= entry.start_date:
-        raise ValidationFailed("must be after start_date", field="end_date")
-    if entry.billing_anchor is not None:
-        if entry.billing_cycle is BillingCycle.CALENDAR:
-            raise ValidationFailed("is for anniversary cycles only", field="billing_anchor")
-        if entry.billing_anchor < entry.start_date:
-            raise ValidationFailed("must not be before start_date", field="billing_anchor")
-    period = entry.billing_period or agreed_period(plan)
-    if period is BillingPeriod.ONETIME:
-        raise ValidationFailed("a subscription recurs", field="billing_period")
-    return Subscription(
-        id=SubscriptionId(identity("subs", key)),
-        customer_id=customer.id,
-        external_customer_id=customer.external_id,
-        currency=currency_of(entry, plan),
-        start_date=entry.start_date,
-        billing_period=period,
-        # 0 counts as absent (api-fields.md).
-        billing_period_count=entry.billing_period_count or 1,
+    """Return the record of a subscription, without its lines. Source: billing.md 5.2 and 7."""
+    terms = SubscriptionTerms(
+        entry.start_date,
+        currency_of(entry, plan),
+        billing_period=entry.billing_period,
+        billing_period_count=entry.billing_period_count,
         billing_cycle=entry.billing_cycle,
         billing_anchor=entry.billing_anchor,
         end_date=entry.end_date,
-        timezone=timezone,
-        proration_behavior=entry.proration_behavior,
+        timezone=entry.timezone,
         lookup_key=key,
-        plan_id=plan.id,
+        proration_behavior=entry.proration_behavior,
+        trial_period_days=entry.trial_period_days,
+        metadata=entry.metadata,
     )
-
-
-def agreed_period(plan: Plan) -> BillingPeriod:
-    """Return the billing period of all recurring prices of a plan, else a month."""
-    periods = {price.billing_period for price in plan.prices} - {BillingPeriod.ONETIME}
-    return periods.pop() if len(periods) == 1 else BillingPeriod.MONTHLY
+    made = blank(SubscriptionId(identity("subs", key)), terms, customer, plan)
+    if entry.subscription_status == SubscriptionStatus.DRAFT:
+        return made
+    # It is live from its start on, whenever that is looked at.
+    begins = SubscriptionAction.START_TRIAL if made.trial_end else SubscriptionAction.ACTIVATE
+    return replace(made, status=after(made.status, begins))
 
 
 def currency_of(entry: CatalogSubscription, plan: Plan) -> str:

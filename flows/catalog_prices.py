@@ -14,7 +14,8 @@ from schemas.catalog import CatalogFile
 from schemas.catalog_products import CatalogPlan, CatalogPrice, CatalogPriceChange
 from schemas.errors import ValidationFailed
 from schemas.meter import Meter
-from schemas.price import Price, PriceFault, PriceRequest, PriceType, price_faults, price_from
+from schemas.price import Price, PriceType
+from schemas.price_request import PriceFault, PriceRequest, price_faults, price_from
 
 Body = dict[str, object]
 # The changes of a price, each with its index in the file, in order of their instants.

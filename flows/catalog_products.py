@@ -1,6 +1,7 @@
 """Meters, features and plans of a catalog file: checked, joined, and given derived ids."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from flows.catalog_grants import plan_grants
 from flows.catalog_names import ENVIRONMENT, TENANT, Findings, Names, identity
@@ -55,7 +56,8 @@ def meter_of(entry: CatalogMeter) -> Meter:
     """Return the record of a meter; a refusal says what was expected beside the reason."""
     id_ = identity("meter", key_of(entry))
     try:
-        return meter_from(entry, id=id_, tenant_id=TENANT, environment_id=ENVIRONMENT)
+        meter = meter_from(entry, id=id_, tenant_id=TENANT, environment_id=ENVIRONMENT)
+        return replace(meter, lookup_key=entry.lookup_key)
     except ValidationFailed as error:
         if error.reason is None:
             raise
@@ -86,7 +88,15 @@ def feature_of(entry: CatalogFeature, meters: Names[Meter]) -> Feature:
     key = entry.lookup_key or "_".join(entry.name.lower().split())
     meter = None if entry.meter is None else meters.find(entry.meter, key_field="meter")
     return Feature(
-        FeatureId(identity("feat", key)), entry.name, entry.type, key, meter.id if meter else None
+        FeatureId(identity("feat", key)),
+        entry.name,
+        entry.type,
+        key,
+        meter.id if meter else None,
+        entry.description,
+        entry.unit_singular,
+        entry.unit_plural,
+        metadata=entry.metadata,
     )
 
 
@@ -107,6 +117,9 @@ def resolve_plans(
                 tuple(plan_entitlements(entry, index, meters, features, found)),
                 {meter.id: meter for meter in meters.by_key.values()},
                 tuple(plan_grants(entry, index, found)),
+                entry.description,
+                entry.display_order,
+                entry.metadata,
             )
             field = "lookup_key" if entry.lookup_key else "name"
             names.add(plan, key=key, name=plan.name, key_field=field)
@@ -158,4 +171,5 @@ def entitlement_of(
         entry.usage_reset_period,
         entry.is_soft_limit,
         entry.static_value,
+        entry.config_value,
     )

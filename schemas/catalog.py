@@ -12,12 +12,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StrictBool
 
+from schemas.catalog_changes import CatalogChange, CatalogTopUpBody
 from schemas.catalog_products import (
     CatalogCreditGrant,
     CatalogFeature,
     CatalogMeter,
     CatalogPlan,
-    CatalogPriceChange,
     Lower,
     Name,
     Part,
@@ -29,7 +29,7 @@ from schemas.doors import InstantField, IntegerField, MetadataField
 from schemas.price import BillingPeriod
 from schemas.subscription import BillingCycle, ProrationBehavior
 from schemas.tax import CreateTaxRateRequest, TaxRateOverride
-from schemas.wallet import Reason, TopUpRequest, WalletRequest
+from schemas.wallet import WalletRequest
 
 
 class CatalogCoupon(CreateCouponRequest, Part):
@@ -51,6 +51,19 @@ class CatalogSubscriptionCoupon(SubscriptionCouponInput, Part):
     price_id: ClassVar[Any]  # type: ignore[misc]  # no key of the file
 
     price: Name | None = None
+
+
+class CatalogContactPerson(Part):
+    """Somebody to talk to at a customer."""
+
+    first_name: Name
+    last_name: str = ""
+    email: str = ""
+    mobile: str = ""
+    salutation: str = ""
+    designation: str = ""
+    department: str = ""
+    is_primary: StrictBool = False
 
 
 class CatalogCustomer(Part):
@@ -77,7 +90,7 @@ class CatalogCustomer(Part):
     timezone: str = ""
     metadata: MetadataField = Field(default_factory=dict)
     billing_currency: str = ""
-    contact_persons: list[dict[str, Any]] = Field(default_factory=list)
+    contact_persons: list[CatalogContactPerson] = Field(default_factory=list)
     tax_treatment: str = ""
     tax_rate_overrides: list[CatalogTaxRateOverride] = Field(default_factory=list)
 
@@ -108,8 +121,6 @@ class CatalogSubscription(Part):
             "payment_behavior",
             "payment_terms",
             "phases",
-            "subscription_status",
-            "trial_period_days",
         }
     )
 
@@ -125,6 +136,9 @@ class CatalogSubscription(Part):
     end_date: InstantField | None = None
     timezone: str = ""
     proration_behavior: Annotated[ProrationBehavior, Lower] = ProrationBehavior.NONE
+    trial_period_days: Annotated[IntegerField, Field(ge=0)] | None = None
+    # A draft is invoiced once it is activated, by a change of the file.
+    subscription_status: Annotated[Literal["active", "draft"], Lower] = "active"
     credit_grants: list[CatalogCreditGrant] = Field(default_factory=list)
     commitment_amount: Promised | None = None
     commitment_duration: Duration | None = None
@@ -140,23 +154,10 @@ class CatalogSubscription(Part):
     metadata: MetadataField = Field(default_factory=dict)
 
 
-class CatalogTopUp(TopUpRequest, Part):
+class CatalogTopUp(CatalogTopUpBody):
     """Credits that come into a wallet at an instant; bought ones, unless a reason is given."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset(
-        {
-            "bonus_credits_expiry_date_utc",
-            "bonus_credits_to_add",
-            "checkout",
-            "coupons",
-            "effective_date",
-            "force_sync_invoice",
-        }
-    )
-
     at: InstantField
-    transaction_reason: Annotated[Reason, Upper] = Reason.PURCHASED_CREDIT_DIRECT
-    metadata: MetadataField = Field(default_factory=dict)
 
 
 class CatalogWallet(WalletRequest, Part):
@@ -170,35 +171,6 @@ class CatalogWallet(WalletRequest, Part):
 
     customer: Name
     top_ups: list[CatalogTopUp] = Field(default_factory=list)
-
-
-class CatalogCancelBody(Part):
-    """The body of a cancellation; other types need a clock and come later."""
-
-    LATER: ClassVar[frozenset[str]] = frozenset(
-        {
-            "cancel_at",
-            "cancel_immediately_inovice_policy",
-            "cancel_immediately_invoice_policy",
-            "proration_behavior",
-        }
-    )
-
-    cancellation_type: Literal["immediate"]
-    reason: str = ""
-
-
-class CatalogCancellation(Part):
-    """At an instant, a subscription ends."""
-
-    at: InstantField
-    route: Literal["cancel"]
-    subscription: Name
-    body: CatalogCancelBody
-
-
-# What happens later, told apart by the route; others of the API come later.
-CatalogChange = Annotated[CatalogPriceChange | CatalogCancellation, Field(discriminator="route")]
 
 
 class CatalogFile(Part):

@@ -19,13 +19,8 @@ from schemas.doors import (
     read_upper,
 )
 from schemas.meter import MeterRequest
-from schemas.price import (
-    BillingModel,
-    PriceRequest,
-    TierMode,
-    TierRequest,
-    TransformQuantityRequest,
-)
+from schemas.price import BillingModel, TierMode
+from schemas.price_request import PriceRequest, TierRequest, TransformQuantityRequest
 from schemas.subscription import FeatureType, ResetPeriod
 
 Upper = BeforeValidator(read_upper)
@@ -80,7 +75,7 @@ class CatalogPrice(PriceRequest, Part):
     """A price of the plan that it stands in; a usage price names its meter."""
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"bucket_size", "filter_values", "group_id", "price_unit_config", "trial_period_days"}
+        {"bucket_size", "filter_values", "group_id", "price_unit_config"}
     )
 
     # The plan is where the price stands, and the meter is named, so these are no keys of the file.
@@ -92,7 +87,6 @@ class CatalogPrice(PriceRequest, Part):
     filter_values: ClassVar[Any]  # type: ignore[misc]  # no key of the file
     group_id: ClassVar[Any]  # type: ignore[misc]  # no key of the file
     price_unit_config: ClassVar[Any]  # type: ignore[misc]  # no key of the file
-    trial_period_days: ClassVar[Any]  # type: ignore[misc]  # no key of the file
 
     meter: str | None = None
 

@@ -73,6 +73,8 @@ class Coupon:
     redeem_after: datetime | None = None
     redeem_before: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    # Kept and shown, and without effect on amounts.
+    rules: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,4 +266,5 @@ def coupon_from(request: CreateCouponRequest, *, id: str) -> Coupon:  # noqa: A0
         redeem_after=request.redeem_after,
         redeem_before=request.redeem_before,
         metadata=request.metadata,
+        rules=request.rules,
     )

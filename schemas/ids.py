@@ -58,9 +58,7 @@ def derived(prefix: str, *facts: Fact) -> str:
     >>> derived("inv", "a", "bc") == derived("inv", "ab", "c")
     False
     """
-    digest = hashlib.sha256()
-    for fact in facts:
-        data = _text(fact).encode()
-        digest.update(f"{len(data)}:".encode())
-        digest.update(data)
-    return f"{prefix}_{base64.b32encode(digest.digest())[:26].decode().lower()}"
+    texts = [_text(fact).encode() for fact in facts]
+    digest = hashlib.sha256(b"".join(b"%d:%b" % (len(text), text) for text in texts)).digest()
+    # 20 bytes are 32 characters without padding; more of them would be spelled out for nothing.
+    return f"{prefix}_{base64.b32encode(digest[:20])[:26].decode().lower()}"

@@ -89,7 +89,10 @@ class Aggregation:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """One meter of one tenant and environment; `generation` counts re-meterings."""
+    """One meter of one tenant and environment; `generation` counts re-meterings.
+
+    `lookup_key` is ours: its name in catalog files.
+    """
 
     id: str
     tenant_id: str
@@ -100,6 +103,7 @@ class Meter:
     filters: tuple[Filter, ...] = ()
     reset_usage: ResetUsage = ResetUsage.BILLING_PERIOD
     generation: int = 1
+    lookup_key: str = ""
 
 
 class FilterRequest(BaseModel):

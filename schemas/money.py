@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import (
     ROUND_HALF_EVEN,
+    ROUND_HALF_UP,
     Context,
     Decimal,
     DivisionByZero,
@@ -31,6 +32,12 @@ LOSSLESS = Context(
     rounding=ROUND_HALF_EVEN,
     traps=[Inexact, InvalidOperation, Overflow, DivisionByZero],
 )
+
+# A decimal of so many digits before the point is rounded as it is, any other amount as a fraction;
+# both round the same, and the first is several times as fast.
+DECIMAL_DIGITS = 100
+ROUNDING = Context(prec=LOSSLESS.prec)
+UNITS = tuple(Decimal(1).scaleb(-digits) for digits in range(5))
 
 # ISO 4217 as of 1 January 2026, by digits after the point. Withdrawn codes and those without minor
 # units (XAU, XDR, XTS, XXX …) are not among them, so they are refused.
@@ -80,6 +87,9 @@ def settle(amount: Exact, currency: str) -> Decimal:
     (Decimal('10.28'), Decimal('-1'))
     """
     digits = minor_units(currency)
+    if isinstance(amount, Decimal) and amount.is_finite() and amount.adjusted() < DECIMAL_DIGITS:
+        # Adding nothing makes a negative zero a zero.
+        return LOSSLESS.plus(amount.quantize(UNITS[digits], ROUND_HALF_UP, context=ROUNDING))
     scaled = abs(_exact(amount)) * 10**digits
     units = (2 * scaled.numerator + scaled.denominator) // (2 * scaled.denominator)
     return _from_units(units if amount >= 0 else -units, digits)

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
+from schemas.alert import AlertSettings
 from schemas.collection import CollectionMethod, PaymentBehavior, PaymentTerms
 from schemas.commitment import Commitment
 from schemas.coupon import CouponAttachment
 from schemas.credit_grant import CreditGrant
+from schemas.entitlement_grant import EntitlementGrant
 from schemas.errors import InvalidOperation
 from schemas.ids import (
     CustomerId,
@@ -24,6 +27,7 @@ from schemas.ids import (
     SubscriptionLineId,
 )
 from schemas.meter import Meter
+from schemas.period import Interval
 from schemas.price import BillingPeriod, Price
 from schemas.tax import TaxAttachment
 
@@ -68,6 +72,14 @@ class ResetPeriod(StrEnum):
     HALF_YEARLY = "HALF_YEARLY"
     ANNUAL = "ANNUAL"
     NEVER = "NEVER"
+
+
+class EntitlementEntityType(StrEnum):
+    """What grants a feature."""
+
+    PLAN = "PLAN"
+    SUBSCRIPTION = "SUBSCRIPTION"
+    ADDON = "ADDON"
 
 
 class SubscriptionStatus(StrEnum):
@@ -122,14 +134,33 @@ def after(status: SubscriptionStatus, action: SubscriptionAction) -> Subscriptio
 
 
 @dataclass(frozen=True, slots=True)
+class ReportingUnit:
+    """The unit that a quantity is shown in: quantity × conversion_rate."""
+
+    unit_singular: str
+    unit_plural: str
+    conversion_rate: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Feature:
-    """What a plan grants; a metered one is counted by its meter."""
+    """What a plan grants; a metered one is counted by its meter.
+
+    `alert_settings` watch the balances of wallets for this feature.
+    """
 
     id: FeatureId
     name: str
     type: FeatureType
     lookup_key: str = ""
     meter_id: str | None = None
+    description: str = ""
+    unit_singular: str = ""
+    unit_plural: str = ""
+    reporting_unit: ReportingUnit | None = None
+    group_id: str | None = None
+    alert_settings: AlertSettings | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +168,8 @@ class Entitlement:
     """How much of a feature is included; a `usage_limit` of None is unlimited.
 
     `usage_reset_period` None means the billing period. It holds from the start of its subscription
-    to the end, or within the dates that an add-on gave it.
+    to the end, or within the dates that an add-on gave it. `entity_id` is what grants it;
+    `parent_entitlement_id` is the entitlement of a plan that it replaces on a subscription.
     """
 
     id: EntitlementId
@@ -149,6 +181,12 @@ class Entitlement:
     usage_reset_period: ResetPeriod | None = None
     is_soft_limit: bool = False
     static_value: str = ""
+    config_value: Mapping[str, Any] | None = None
+    entity_type: EntitlementEntityType = EntitlementEntityType.PLAN
+    entity_id: str = ""
+    display_order: int = 0
+    parent_entitlement_id: EntitlementId | None = None
+    grant: EntitlementGrant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +200,9 @@ class Plan:
     entitlements: tuple[Entitlement, ...] = ()
     meters: Mapping[str, Meter] = field(default_factory=dict)
     credit_grants: tuple[CreditGrant, ...] = ()
+    description: str = ""
+    display_order: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +228,51 @@ class SubscriptionLine:
 
 
 @dataclass(frozen=True, slots=True)
+class FormerEnd:
+    """When a line was to end before a change ended it, or let it go on; None was open."""
+
+    line_id: SubscriptionLineId
+    end_date: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NettedPart:
+    """What a change charged for a part of a line, or gave back (below 0), on no invoice.
+
+    Where credits outweigh charges there is no invoice that would say what was charged.
+    """
+
+    line_id: SubscriptionLineId
+    period: Interval
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class FormerCancellation:
+    """A planned cancellation that was dropped or planned anew: for when, and since when."""
+
+    cancelled_at: datetime
+    decided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionChange:
+    """What was changed, and when that was decided: an invoice of a date before does not know it.
+
+    `opened` are the lines that it added, `closed` those whose end it moved, `netted` what it settled
+    without an invoice.
+    """
+
+    id: str
+    decided_at: datetime
+    effective_at: datetime
+    opened: tuple[SubscriptionLineId, ...] = ()
+    closed: tuple[FormerEnd, ...] = ()
+    netted: tuple[NettedPart, ...] = ()
+    dropped: FormerCancellation | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
     """What a customer has agreed to; periods are cut in its own time zone.
 
@@ -194,7 +280,9 @@ class Subscription:
     `end_date` as agreed; `ends_at` is the earlier of the two. A planned cancellation is a
     `cancelled_at` that has not come, under a status that is not cancelled; `cancel_decided_at` is
     when it was asked for. `invoicing_customer_id` None is the customer. `version` grows with every
-    change, so that a writer who has read an older one is refused.
+    change, so that a writer who has read an older one is refused. `changes` are those of its lines
+    inside periods, in the order in which they were decided. `cancel_proration_behavior` is that of
+    a cancellation, None the subscription's.
     """
 
     id: SubscriptionId
@@ -232,6 +320,8 @@ class Subscription:
     metadata: Mapping[str, str] = field(default_factory=dict)
     created_at: datetime | None = None
     version: int = 1
+    changes: tuple[SubscriptionChange, ...] = ()
+    cancel_proration_behavior: ProrationBehavior | None = None
 
     @property
     def payer_id(self) -> CustomerId:

@@ -47,6 +47,14 @@ class TaxRateStatus(StrEnum):
     INACTIVE = "INACTIVE"
 
 
+class TaxEntityType(StrEnum):
+    """What a rate is attached to; what a tenant has, its customers start with."""
+
+    CUSTOMER = "customer"
+    SUBSCRIPTION = "subscription"
+    TENANT = "tenant"
+
+
 class TaxBase(StrEnum):
     """What taxes are on: what is left after discounts, or after credits too (our setting)."""
 
@@ -90,6 +98,41 @@ class TaxAttachment:
         # An amount that is the same for every base is in none of them (billing.md 20).
         if self.inclusive and self.rate.type is TaxRateType.FIXED:
             raise ValidationFailed("a fixed tax cannot be inclusive", field="tax_behavior")
+
+
+@dataclass(frozen=True, slots=True)
+class TaxAssociation:
+    """A rate on a customer, a subscription or the tenant, as it is kept: the rate by its id.
+
+    Subscriptions carry the attachments of theirs; those of customers and the tenant are copied when
+    a subscription is made (billing.md 14).
+    """
+
+    id: TaxAttachmentId
+    tax_rate_id: TaxRateId
+    entity_type: TaxEntityType
+    entity_id: str
+    priority: int = 0
+    auto_apply: bool = True
+    currency: str | None = None
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    inclusive: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def attachment(self, rate: TaxRate) -> TaxAttachment:
+        """Return what billing works with: the association with its rate in it."""
+        assert rate.id == self.tax_rate_id, "an association has one rate"
+        return TaxAttachment(
+            self.id,
+            rate,
+            self.priority,
+            self.auto_apply,
+            self.currency,
+            self.start_date,
+            self.end_date,
+            self.inclusive,
+        )
 
 
 class CreateTaxRateRequest(BaseModel):

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from billing.api.authentication import OPEN, PERMISSIONS
 from billing.api.bodies import Encoding, parsed_object, unpacked
+from billing.api.environment import Environment
 from billing.api.errors import MethodNotAllowed
 from billing.api.services import Services
 from billing.api.wire import Answer
@@ -46,6 +47,16 @@ class Call:
         """Return the tenant and environment that the caller's key is pinned to."""
         assert self.principal is not None, "a route without a key has no scope"
         return self.principal.scope
+
+    @property
+    def environment(self) -> Environment:
+        """Return what is kept of the environment that the caller's key is pinned to."""
+        return self.services.environment(self.scope)
+
+    @property
+    def caller(self) -> str:
+        """Return who asks, as records name who made them."""
+        return "" if self.principal is None else self.principal.key_id
 
     @property
     def body(self) -> bytes:

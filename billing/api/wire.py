@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from schemas.api.values import ApiAnswer
 from schemas.api.values import wire_number as number
 from schemas.api.values import wire_time as instant
 
-__all__ = ["JSON", "Answer", "answered", "instant", "number", "stored_object"]
+__all__ = ["JSON", "Answer", "answered", "instant", "number", "shown", "stored_object"]
 
 JSON = "application/json"
 
@@ -41,6 +42,11 @@ def answered(value: object, status: int = 200, headers: Mapping[str, str] | None
     b'{"value":1.5}'
     """
     return Answer(status, _ENCODER.encode(value), headers=headers)
+
+
+def shown(model: ApiAnswer, status: int = 200) -> Answer:
+    """Return a model as an answer in JSON."""
+    return answered(model.model_dump(), status)
 
 
 def stored_object(text: str) -> msgspec.Raw:

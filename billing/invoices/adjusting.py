@@ -135,6 +135,7 @@ def _adjustment(
     facts = (correct.chain_id, correct.period.start, correct.period.end)
     told = {
         "line_id": original.id,
+        "role": original.role.value,
         "correct": f"{correct.amount:f}",
         "billed": [f"{each:f}" for each in billed.amounts],
     }

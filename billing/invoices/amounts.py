@@ -49,6 +49,9 @@ def with_terms(invoice: Invoice, terms: Terms) -> Invoice:
 
 def with_discounts(invoice: Invoice, coupons: Sequence[CouponAttachment]) -> Invoice:
     """Return an invoice with what coupons take off its lines, in the order given."""
+    if not coupons and not any(line.discounts for line in invoice.lines):
+        # Most have none, and their lines are as they came.
+        return replace(invoice, total_discount=Decimal(0), coupon_applications=())
     gross = [_gross(line) for line in invoice.lines]
     rest = discounted(gross, coupons, invoice.currency)
     lines = tuple(

@@ -1,34 +1,36 @@
-"""Closing: the use case of periods that end. Load, decide, save in one transaction.
+"""Closing: which invoices are due, and what finalizing one does to it and to the wallets.
 
-An invoice is drafted when its window closes and computed again until it is finalized; finalizing
-settles it, debits the wallets and judges their balances, all in one commit. Every id is derived
-from facts, so closing twice leaves what closing once leaves (billing.md 15.3 and 15.6).
+Pure functions; the use cases that load and commit are `billing.use_cases.closing_periods` and
+`billing.use_cases.finalizing` (billing.md 8 and 15.3).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
-from billing.alerts.watching import watch_settled
-from billing.invoices.drafting import (
-    ServiceKey,
-    draft,
-    invoice_id,
-    period_end,
-    service_key,
-    settled_at,
-)
-from billing.invoices.reports import line_fact
-from billing.invoices.terms import terms_of
-from billing.periods.services import FINALIZATION_DELAY, Window, windows
-from billing.ports import Changes, OutboxRow, Stores, UsageReader
-from billing.wallets.claims import CLOSED, customer_unfinalized_end
+from billing.invoices.drafting import period_end, settled_at
+from billing.invoices.numbers import InvoiceNumber
+from billing.periods.services import Window, services, windows
 from billing.wallets.holdings import Holdings, Posted
 from billing.wallets.ledger import take
-from schemas.ids import OutboxId, SubscriptionId, derived
-from schemas.invoice import Invoice, InvoiceAction, InvoiceKind, InvoiceStatus, PaymentStatus, after
+from billing.wallets.money_back import give_back, money_back_wallet
+from billing.wallets.settlement import Take
+from schemas.ids import InvoiceId, PaymentId, derived
+from schemas.invoice import (
+    Invoice,
+    InvoiceAction,
+    InvoiceKind,
+    InvoiceStatus,
+    InvoiceType,
+    PaymentStatus,
+    after,
+)
+from schemas.payment import InvoicePayment, PaymentMethod, PaymentState
 from schemas.subscription import Subscription
+
+# What will not change any more by itself.
+CLOSED = frozenset({InvoiceStatus.FINALIZED, InvoiceStatus.SKIPPED, InvoiceStatus.VOIDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,11 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Finalized:
-    """A finalized invoice, and what it took from wallets."""
+    """A finalized invoice, what moved in wallets for it, and the payments that they made."""
 
     invoice: Invoice
     posted: tuple[Posted, ...] = ()
+    payments: tuple[InvoicePayment, ...] = ()
 
 
 def due(subscriptions: Iterable[Subscription], as_of: datetime) -> tuple[Due, ...]:
@@ -56,8 +59,55 @@ def due(subscriptions: Iterable[Subscription], as_of: datetime) -> tuple[Due, ..
         Due(subscription, window)
         for subscription in subscriptions
         for window in windows(subscription, as_of)
+        if not left_out(subscription, window)
     ]
     return tuple(sorted(found, key=lambda each: (each.window.dated_at, each.subscription.id)))
+
+
+def left_out(subscription: Subscription, window: Window) -> bool:
+    """Tell whether a window gets no invoice because its cancellation said so (billing.md 9.1)."""
+    return window.kind is InvoiceKind.FINAL and subscription.skip_final_invoice
+
+
+def charges_nothing(subscription: Subscription, window: Window) -> bool:
+    """Tell whether a window is an opening without lines, which is not made (billing.md 8)."""
+    return window.kind is InvoiceKind.OPENING and not services(subscription, window)
+
+
+def unclosed(
+    subscription: Subscription,
+    invoices: Mapping[InvoiceId, Invoice],
+    at: datetime,
+    *,
+    since: datetime | None = None,
+) -> Iterator[Window]:
+    """Yield the windows that are due by an instant and whose invoices are to be made or finalized.
+
+    With `since` only those after it: of the others the invoices are known to be closed. A voided
+    invoice is closed: its window is billed again by a recalculation only.
+    """
+    # Looked up by what they are about: working out an id for each window of a long history costs more.
+    made = {
+        (each.kind, each.period): each.status in CLOSED
+        for each in invoices.values()
+        if each.subscription_id == subscription.id
+    }
+    for window in windows(subscription, at, since=since):
+        closed = made.get((window.kind, window.period))
+        if closed or left_out(subscription, window):
+            continue
+        if closed is not None or not charges_nothing(subscription, window):
+            yield window
+
+
+def was_requested(subscription: Subscription, window: Window) -> bool:
+    """Tell whether somebody asked for the invoice of a window: the final one, cancelling at once.
+
+    A cancellation that was decided before it took effect asks for nothing. Source: billing.md 15.3.
+    """
+    cancelled, decided = subscription.cancelled_at, subscription.cancel_decided_at
+    at_once = cancelled is not None and decided is not None and cancelled <= decided
+    return window.kind is InvoiceKind.FINAL and at_once and not subscription.skip_final_invoice
 
 
 def closing_action(amounts: Iterable[Decimal], *, requested: bool = False) -> InvoiceAction:
@@ -73,32 +123,79 @@ def closing_action(amounts: Iterable[Decimal], *, requested: bool = False) -> In
     return InvoiceAction.SKIP
 
 
+def action_of(invoice: Invoice) -> InvoiceAction:
+    """Return what becomes of a draft whose time has come."""
+    return closing_action([line.amount for line in invoice.lines], requested=invoice.requested)
+
+
 def finalize(
     invoice: Invoice,
     wallets: Sequence[Holdings],
     at: datetime,
     *,
     unfinalized: datetime | None = None,
+    number: InvoiceNumber | None = None,
+    due_date: datetime | None = None,
 ) -> Finalized:
     """Finalize a draft: settle it, take from the wallets, set its states.
 
-    An invoice whose lines are all 0 is skipped and takes nothing. `unfinalized` is the earliest end
-    of another period that has ended and is not finalized. Raises InvalidOperation for an invoice
-    that is no draft. Source: billing.md 15.3, wallets-alerts.md 7.
+    An invoice whose lines are all 0 is skipped and takes nothing, unless it was asked for. One that
+    buys credits is not settled from wallets. `unfinalized` is the earliest end of another period
+    that has ended and is not finalized; `wallets` are all wallets of the customer. What the invoice
+    carries over comes into the money-back wallet after the settlement. Raises InvalidOperation for
+    an invoice that is no draft. Source: billing.md 15.3, wallets-alerts.md 7.
     """
-    action = closing_action([line.amount for line in invoice.lines])
-    if action is InvoiceAction.SKIP:
-        skipped = replace(
-            invoice,
-            status=after(invoice.status, action),
-            payment_status=PaymentStatus.SUCCEEDED,
-            version=invoice.version + 1,
-        )
-        return Finalized(skipped)
+    action = action_of(invoice)
     status = after(invoice.status, action)
-    drafted, settled = settled_at(invoice, wallets, at)
-    wanted = {part.wallet_id: part.amount for part in (*settled.prepaid.takes, *settled.payments)}
-    posted = tuple(
+    version = invoice.version + 1
+    if action is InvoiceAction.SKIP:
+        return Finalized(
+            replace(invoice, status=status, payment_status=PaymentStatus.SUCCEEDED, version=version)
+        )
+    asked = () if invoice.invoice_type is InvoiceType.CREDIT else wallets
+    drafted, settled = settled_at(invoice, asked, at)
+    done = replace(
+        drafted,
+        status=status,
+        amount_paid=settled.amount_paid,
+        amount_remaining=settled.amount_remaining,
+        payment_status=settled.payment_status,
+        invoice_number=number.text if number else None,
+        due_date=due_date,
+        finalized_at=at,
+        version=version,
+    )
+    takes = (*settled.prepaid.takes, *settled.payments)
+    posted = _taken(done, wallets, takes, at, unfinalized)
+    payments = tuple(credits_payment(done, part, at) for part in settled.payments)
+    return Finalized(done, (*posted, *_carried(done, wallets, at, unfinalized)), payments)
+
+
+def credits_payment(invoice: Invoice, part: Take, at: datetime, attempt: int = 1) -> InvoicePayment:
+    """Return the payment that a wallet makes of an invoice, under the id that its debit names."""
+    return InvoicePayment(
+        id=PaymentId(derived("pay", invoice.id, part.wallet_id, attempt)),
+        invoice_id=invoice.id,
+        method=PaymentMethod.CREDITS,
+        amount=part.amount,
+        currency=invoice.currency,
+        created_at=at,
+        state=PaymentState.SUCCEEDED,
+        attempts=1,
+        succeeded_at=at,
+    )
+
+
+def _taken(
+    invoice: Invoice,
+    wallets: Sequence[Holdings],
+    takes: Sequence[Take],
+    at: datetime,
+    unfinalized: datetime | None,
+) -> tuple[Posted, ...]:
+    """Return the debits of a settlement, one a wallet."""
+    wanted = {part.wallet_id: part.amount for part in takes}
+    return tuple(
         take(
             held,
             wanted[held.wallet.id],
@@ -110,128 +207,24 @@ def finalize(
         for held in wallets
         if held.wallet.id in wanted
     )
-    done = replace(
-        drafted,
-        status=status,
-        amount_paid=settled.amount_paid,
-        amount_remaining=settled.amount_remaining,
-        payment_status=settled.payment_status,
-        finalized_at=at,
-        version=invoice.version + 1,
-    )
-    return Finalized(done, posted)
 
 
-def close_due(
-    stores: Stores,
-    usage: UsageReader,
-    as_of: datetime,
-    *,
-    delay: timedelta = FINALIZATION_DELAY,
-) -> tuple[Invoice, ...]:
-    """Draft every invoice that is due and finalize those whose delay is over, in order.
+def _carried(
+    invoice: Invoice, wallets: Sequence[Holdings], at: datetime, unfinalized: datetime | None
+) -> tuple[Posted, ...]:
+    """Return the credit that an invoice carries over, as the write of the money-back wallet.
 
-    Returns those that changed. Running it again changes nothing but drafts whose usage changed.
+    An invoice that owes something back takes no prepaid credits, so that wallet has no other write.
     """
-    changed = []
-    for each in due(stores.live_subscriptions(), as_of):
-        invoice = close(stores, usage, each.subscription, each.window, as_of, delay=delay)
-        if invoice is not None:
-            changed.append(invoice)
-    return tuple(changed)
-
-
-def close(
-    stores: Stores,
-    usage: UsageReader,
-    subscription: Subscription,
-    window: Window,
-    at: datetime,
-    *,
-    delay: timedelta = FINALIZATION_DELAY,
-) -> Invoice | None:
-    """Draft one invoice, or compute its draft again, and finalize it if its time has come.
-
-    Returns the invoice if anything changed. An opening invoice without lines is not made.
-    """
-    name = invoice_id(subscription, window)
-    known = stores.invoice(name)
-    if known is not None and known.status in CLOSED:
-        return None
-    wallets = stores.wallets_of(subscription.customer_id)
-    made = draft(
-        subscription,
-        window,
-        usage,
-        wallets,
-        as_of=at,
-        billed=_billed(stores, subscription.id),
-        delay=delay,
-        terms=terms_of(subscription, name, window.dated_at, stores.invoices_of(subscription.id)),
-    )
-    if not made.lines and made.kind is InvoiceKind.OPENING:
-        return None
-    if known is not None:
-        if replace(made, computed_at=known.computed_at, version=known.version) == known:
-            made = known
-        else:
-            made = replace(made, version=known.version + 1)
-    if made.finalize_at <= at:
-        return _finalized(stores, subscription, made, at)
-    if made is known:
-        return None
-    stores.commit(Changes(invoices=(made,)))
-    return made
-
-
-def _finalized(stores: Stores, subscription: Subscription, made: Invoice, at: datetime) -> Invoice:
-    """Finalize a draft, debit the wallets and tell of it, in one commit."""
-    wallets = stores.wallets_of(subscription.customer_id)
-    # The one that is being finalized counts by its own period end, which the ledger adds.
-    others = customer_unfinalized_end(
-        stores,
-        subscription.customer_id,
-        subscription.currency,
-        at,
-        leaving_out=made.id,
-    )
-    done = finalize(made, wallets, at, unfinalized=others)
-    held = [posted.holdings for posted in done.posted]
-    judged = watch_settled(stores, held, at)
-    customer = subscription.external_customer_id
-    stores.commit(
-        Changes(
-            posted=done.posted,
-            invoices=(done.invoice,),
-            streams=judged.streams,
-            alerts=judged.alerts,
-            outbox=(*_told(done.invoice, customer, at), *judged.outbox(customer)),
-        )
-    )
-    return done.invoice
-
-
-def _billed(stores: Stores, subscription_id: SubscriptionId) -> set[ServiceKey]:
-    """Return the services that finalized invoices have, so that none is billed twice."""
-    return {
-        service_key(line)
-        for invoice in stores.invoices_of(subscription_id)
-        if invoice.status in CLOSED and invoice.status is not InvoiceStatus.VOIDED
-        for line in invoice.lines
-    }
-
-
-def _told(invoice: Invoice, customer: str, at: datetime) -> tuple[OutboxRow, ...]:
-    """Return what is told of a finalized invoice: each of its lines. A skipped one is not told."""
-    if invoice.status is not InvoiceStatus.FINALIZED:
+    if not invoice.carried_credit:
         return ()
-    return tuple(
-        OutboxRow(
-            id=OutboxId(derived("msg", line.id, invoice.version)),
-            topic="invoice_lines",
-            key=invoice.customer_id,
-            at=at,
-            payload=line_fact(invoice, line, customer),
-        )
-        for line in invoice.lines
+    assert not invoice.total_prepaid_credits_applied, "what is owed back takes no credits"
+    posted = give_back(
+        money_back_wallet(wallets, invoice.customer_id, invoice.currency, at),
+        invoice.carried_credit,
+        at,
+        key=derived("key", "carried", invoice.id),
+        reference_id=invoice.id,
+        unfinalized_end=unfinalized,
     )
+    return (posted,)

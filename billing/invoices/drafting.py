@@ -42,7 +42,7 @@ def draft(
     subscription: Subscription,
     window: Window,
     usage: UsageReader,
-    wallets: Sequence[Holdings],
+    wallets: Sequence[Holdings] | None,
     *,
     as_of: datetime,
     billed: Collection[ServiceKey] = (),
@@ -55,7 +55,8 @@ def draft(
 
     `billed` are the services on invoices that are not void: they are not billed again. `terms` are
     its coupons and taxes, `adjustments` the lines that correct earlier invoices, with the line
-    discounts that they have. Wallets give what they would give at `as_of`; nothing is taken.
+    discounts that they have. Wallets give what they would give at `as_of`; nothing is taken. With
+    None it is not settled: who finalizes it does that, on what wallets hold then.
     Source: billing.md 8, 11, 13 to 16.
     """
     known = as_known(subscription, window.dated_at)
@@ -67,7 +68,7 @@ def draft(
     subtotal = total(line.amount for line in lines)
     blank = Invoice(
         id=name,
-        customer_id=subscription.customer_id,
+        customer_id=subscription.payer_id,
         subscription_id=subscription.id,
         kind=window.kind,
         billing_reason=window.reason,
@@ -79,8 +80,10 @@ def draft(
         subtotal=subtotal,
         total=subtotal,
         computed_at=as_of,
+        generation=generation,
     )
-    return with_settlement(with_terms(blank, terms), wallets, as_of)
+    agreed = with_terms(blank, terms)
+    return agreed if wallets is None else with_settlement(agreed, wallets, as_of)
 
 
 def with_settlement(invoice: Invoice, wallets: Sequence[Holdings], at: datetime) -> Invoice:

@@ -10,7 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from billing.invoices.drafting import net_lines
 from billing.invoices.payments import paid_state, remaining_of
+from billing.wallets.holdings import Holdings, payable
+from billing.wallets.settlement import Take, due_of, taking_part
 from schemas.errors import (
     AlreadyExists,
     InvalidOperation,
@@ -20,6 +23,7 @@ from schemas.errors import (
 )
 from schemas.ids import InvoiceId, PaymentId, derived
 from schemas.invoice import Invoice, InvoiceStatus, PaymentStatus
+from schemas.money import LOSSLESS, total
 from schemas.payment import (
     GatewayResult,
     InvoicePayment,
@@ -30,6 +34,7 @@ from schemas.payment import (
     PaymentState,
     after,
 )
+from schemas.wallet import Wallet, WalletType
 
 CORRECTABLE = frozenset({PaymentState.INITIATED, PaymentState.PENDING, PaymentState.PROCESSING})
 DELETABLE = frozenset({PaymentState.INITIATED, PaymentState.FAILED})
@@ -273,3 +278,29 @@ def recorded_by_hand(
         attempts=1,
         succeeded_at=at if state is PaymentState.SUCCEEDED else None,
     )
+
+
+def wallet_payments(
+    invoice: Invoice,
+    wallets: Sequence[Holdings],
+    paid: Iterable[tuple[Wallet | None, Decimal]],
+    at: datetime,
+) -> tuple[Take, ...]:
+    """Return what POST_PAID wallets pay of what remains of an invoice that is finalized.
+
+    That is the last step of its settlement again, from live lots only. `paid` is what was paid so
+    far, in order, by a wallet or otherwise: what a wallet that is narrowed to a type has paid counts
+    against that type. Source: wallets-alerts.md 6 and 7.
+    """
+    credits_on = [total(part.amount for part in line.credits) for line in invoice.lines]
+    due = due_of(net_lines(invoice), credits_on, invoice.total_tax)
+    for wallet, amount in paid:
+        due = due.bound(wallet, amount) if wallet is not None else due.less(amount)
+    remaining, takes = invoice.amount_remaining, []
+    for held in taking_part(wallets, WalletType.POST_PAID, invoice.currency):
+        part = min(due.allowed(held.wallet), remaining, payable(held, at, None))
+        if part > 0:
+            takes.append(Take(held.wallet.id, part))
+            remaining = LOSSLESS.subtract(remaining, part)
+            due = due.bound(held.wallet, part)
+    return tuple(takes)

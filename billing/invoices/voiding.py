@@ -129,13 +129,15 @@ def void(
     Each wallet that gets anything is one write. Raises InvalidOperation as `void_refund` does, and
     nothing is written then. Source: billing.md 15.5, wallets-alerts.md 7.
     """
+    # What a draft shows is what it would take and carry over; it has done neither.
+    settled = invoice.status is not InvoiceStatus.DRAFT
     decided = void_refund(
         invoice.status,
         invoice.payment_status,
         amount_paid=invoice.amount_paid,
-        credits_applied=invoice.total_prepaid_credits_applied,
+        credits_applied=invoice.total_prepaid_credits_applied if settled else ZERO,
         refunded=refunded,
-        carried_credit=invoice.carried_credit,
+        carried_credit=invoice.carried_credit if settled else ZERO,
     )
     on_lines = [part for part in taken if part.reason is Reason.CREDIT_ADJUSTMENT]
     paying = [part for part in taken if part.reason is Reason.INVOICE_PAYMENT]
@@ -151,6 +153,8 @@ def void(
         invoice,
         status=after(invoice.status, InvoiceAction.VOID),
         payment_status=decided.payment_status,
+        refunded_amount=LOSSLESS.add(refunded, decided.refund),
+        voided_at=at,
         version=invoice.version + 1,
     )
     return Voided(changed, giving.posted(), decided)

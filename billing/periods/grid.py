@@ -7,6 +7,7 @@ neighbour, in the local time of one zone. Nothing here looks at a clock.
 from calendar import monthrange
 from dataclasses import dataclass
 from datetime import MAXYEAR, MINYEAR, UTC, date, datetime, time, timedelta
+from functools import lru_cache
 
 from schemas.errors import ValidationFailed
 from schemas.period import Interval
@@ -20,6 +21,15 @@ MONTHS = {
     BillingPeriod.ANNUAL: 12,
 }
 DAYS = {BillingPeriod.DAILY: 1, BillingPeriod.WEEKLY: 7}
+# Both in one table: so many months and so many days from one boundary to the next.
+STEPS = {
+    **{period: (months, 0) for period, months in MONTHS.items()},
+    **{period: (0, days) for period, days in DAYS.items()},
+}
+
+# How many boundaries are remembered. One invoice asks for the same few dozens of times, and
+# subscriptions of one anchor share theirs.
+REMEMBERED = 4096
 
 # The boundaries that fall outside the years that a datetime has. One can look as far as one likes,
 # and finds the end of time there.
@@ -54,18 +64,9 @@ class Grid:
         """
         if k == 0:
             return self.first
-        if self.period in DAYS:
-            ordinal = self.day.toordinal() + k * self.count * DAYS[self.period]
-            if not 1 <= ordinal <= date.max.toordinal():
-                return FIRST if k < 0 else LAST
-            return local_instant(date.fromordinal(ordinal), self.clock, self.timezone)
-        months = self.day.year * 12 + self.day.month - 1 + k * self.count * MONTHS[self.period]
-        year, month = divmod(months, 12)
-        if not MINYEAR <= year <= MAXYEAR:
-            return FIRST if k < 0 else LAST
-        last_day = monthrange(year, month + 1)[1]
-        day = date(year, month + 1, min(self.day.day, last_day))
-        return local_instant(day, self.clock, self.timezone)
+        months, days = STEPS[self.period]
+        steps = k * self.count
+        return _boundary(self.day, self.clock, self.timezone, steps * months, steps * days)
 
     def position(self, at: datetime) -> int:
         """Return the highest k with B(k) ≤ at.
@@ -115,6 +116,21 @@ class Grid:
         before = self.boundary(j - 1).astimezone(known).utcoffset() or timedelta()
         after = self.boundary(k - 1).astimezone(known).utcoffset() or timedelta()
         return k - j - max(round((after - before) / DAY), 0)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _boundary(day: date, clock: time, timezone: str, months: int, days: int) -> datetime:
+    """Return the instant so many local months or days from a local day, at its clock."""
+    if months:
+        year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+        if not MINYEAR <= year <= MAXYEAR:
+            return FIRST if months < 0 else LAST
+        last_day = monthrange(year, month + 1)[1]
+        return local_instant(date(year, month + 1, min(day.day, last_day)), clock, timezone)
+    ordinal = day.toordinal() + days
+    if not 1 <= ordinal <= date.max.toordinal():
+        return FIRST if days < 0 else LAST
+    return local_instant(date.fromordinal(ordinal), clock, timezone)
 
 
 def local_instant(day: date, clock: time, timezone: str) -> datetime:

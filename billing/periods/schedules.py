@@ -7,9 +7,11 @@ grid, clipped to a life. They are half-open, and tile that life.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from billing.periods.grid import (
     LAST,
+    REMEMBERED,
     Grid,
     anchored,
     calendar_grid,
@@ -78,6 +80,7 @@ class ResetWindow:
     end: datetime | None
 
 
+@lru_cache(maxsize=REMEMBERED)
 def schedule(
     cycle: str,
     period: str,

@@ -17,6 +17,7 @@ from billing.periods.schedules import (
     schedule,
     spans,
 )
+from billing.subscriptions.versions import known_at, opened_at
 from schemas.invoice import BillingReason, InvoiceKind
 from schemas.period import Interval
 from schemas.price import BillingPeriod, InvoiceCadence, PriceType
@@ -82,11 +83,8 @@ def schedule_of(subscription: Subscription) -> Schedule:
 
 
 def as_known(subscription: Subscription, at: datetime) -> Subscription:
-    """Return a subscription as it was known at an instant: a later cancellation is not."""
-    cancelled = subscription.cancelled_at
-    if cancelled is None or cancelled <= at:
-        return subscription
-    return replace(subscription, cancelled_at=None)
+    """Return a subscription as it was known at an instant: what was decided later is not in it."""
+    return known_at(subscription, at)
 
 
 def never_billed(subscription: Subscription) -> bool:
@@ -95,27 +93,39 @@ def never_billed(subscription: Subscription) -> bool:
     return ends is not None and ends <= subscription.starts_at
 
 
-def windows(subscription: Subscription, as_of: datetime) -> Iterator[Window]:
+def windows(
+    subscription: Subscription, as_of: datetime, *, since: datetime | None = None
+) -> Iterator[Window]:
     """Yield the windows of a subscription's invoices that are due by `as_of`, in order.
 
     The opening at the start, a renewal at the end of each period, the final one at the end of the
-    subscription. Source: billing.md 8 and 15.4.
+    subscription. With `since` only those that are due after it, at a cost that what came before
+    has no part in. Source: billing.md 8 and 15.4.
     """
     if never_billed(subscription) or subscription.starts_at > as_of:
         return
     planned = schedule_of(replace(subscription, cancelled_at=None))
-    walk = billing_periods(planned)
+    start = subscription.starts_at
+    if since is not None and since < start:
+        since = None
+    if since is not None and planned.end is not None and since >= planned.end:
+        return
+    walk = billing_periods(planned, since=since)
     current: Interval | None = next(walk).period
     trial = subscription.trial_end is not None
     reason = BillingReason.SUBSCRIPTION_TRIAL_END if trial else BillingReason.SUBSCRIPTION_CREATE
-    start = subscription.starts_at
     assert current is not None, "what is billed has a first period"
-    yield Window(InvoiceKind.OPENING, reason, current, None, current, start)
+    if since is None:
+        yield Window(InvoiceKind.OPENING, reason, current, None, current, start)
     cancelled = subscription.cancelled_at
     while current is not None:
         if cancelled is not None and cancelled <= current.end:
-            if cancelled <= as_of:
-                yield _final(Interval(current.start, cancelled), BillingReason.PRORATION)
+            if cancelled <= as_of and (since is None or cancelled > since):
+                decided = subscription.cancel_decided_at
+                planned_end = decided is not None and decided < cancelled
+                # A cancellation that was planned is an end like an agreed one.
+                cycle, at_once = BillingReason.SUBSCRIPTION_CYCLE, BillingReason.PRORATION
+                yield _final(Interval(current.start, cancelled), cycle if planned_end else at_once)
             return
         if current.end > as_of:
             return
@@ -312,10 +322,14 @@ def _onetime(
 ) -> Iterator[Service]:
     """Yield the one charge of a ONETIME line, on the invoice whose advance window holds its start.
 
-    A start before the subscription's is charged with the opening.
+    A start before the subscription's is charged with the opening, and that of a line which was
+    added once such an invoice was made with the next one.
     """
     advance, ends = window.advance, subscription.ends_at
     if advance is None or line.start_date >= advance.end or (ends and line.start_date >= ends):
         return
-    if window.kind is InvoiceKind.OPENING or line.start_date >= advance.start:
+    added = opened_at(subscription, line.id)
+    since = window.arrear.start if window.arrear else None
+    late = added is not None and since is not None and since < added <= window.dated_at
+    if window.kind is InvoiceKind.OPENING or line.start_date >= advance.start or late:
         yield Service(line, Interval(line.start_date, line.end_date or line.start_date), None)

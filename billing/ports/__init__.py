@@ -15,7 +15,7 @@ from billing.ports.money import (
     TakenRows,
     WalletStore,
 )
-from billing.ports.usage import UsageAnswers, UsageBucket, UsageQuantity, UsageReader
+from billing.ports.usage import LateUsage, UsageAnswers, UsageBucket, UsageQuantity, UsageReader
 
 __all__ = [
     "AlertStore",
@@ -24,6 +24,7 @@ __all__ = [
     "EventDoor",
     "InvoiceStore",
     "KeyStore",
+    "LateUsage",
     "OutboxRow",
     "Redemption",
     "Schedule",

@@ -68,7 +68,7 @@ class Changes:
 
     `posted` also carries a wallet whose configuration changed, without entries. `numbers` are the
     invoice numbers that were taken. `wake` says when a customer is to be looked at by the next pass,
-    at the latest.
+    at the latest. `deleted_payments` are as they were read: one that has moved on is not deleted.
     """
 
     customers: tuple[Customer, ...] = ()
@@ -84,6 +84,7 @@ class Changes:
     applications: tuple[GrantApplication, ...] = ()
     outbox: tuple[OutboxRow, ...] = ()
     wake: Mapping[CustomerId, datetime] = field(default_factory=dict)
+    deleted_payments: tuple[InvoicePayment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class InvoiceStore(Protocol):
         ...
 
     def payments_of(self, invoice_id: InvoiceId) -> Sequence[InvoicePayment]:
-        """Return the payments of an invoice in the order in which they were made."""
+        """Return the payments of an invoice in the order in which they were made, then of their ids."""
         ...
 
     def payment(self, payment_id: PaymentId) -> InvoicePayment | None:
@@ -187,7 +188,10 @@ class InvoiceStore(Protocol):
         ...
 
     def taken_for(self, invoice_id: InvoiceId) -> TakenRows:
-        """Return what an invoice took from wallets, on its lines and by CREDITS payments."""
+        """Return what an invoice took from wallets, on its lines and by CREDITS payments.
+
+        In the order of the wallets' ids, and of what each of them wrote.
+        """
         ...
 
     def last_number(self, series: Series) -> int | None:
@@ -238,7 +242,9 @@ class Stores(SubscriptionStore, WalletStore, InvoiceStore, AlertStore, Schedule,
         a payment, a purchase and a stream one version behind, or not be there; a number must follow
         the last one of its series; an application of a grant must be open; an idempotency key and
         an outbox id are used once. A service of a line is on one invoice that is not void
-        (billing.md 15.6), and a customer has one active wallet of a currency and type: what breaks
-        that is AlreadyExists.
+        (billing.md 15.6), a customer has one active wallet of a currency and type, an external id
+        and an invoice number belong to one: what breaks that is AlreadyExists. What one commit has
+        twice is judged in its order. Inside `deciding` a refused commit leaves what was committed
+        before it there.
         """
         ...

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from schemas.answer import Answer
 from schemas.event_query import EventPage, EventQuery, UsageQuery
@@ -47,6 +47,23 @@ class UsageReader(Protocol):
         billing_anchor: datetime | None,
     ) -> UsageQuantity:
         """Return what the meter gives for these customers together over the interval."""
+        ...
+
+
+@runtime_checkable
+class LateUsage(Protocol):
+    """What a usage reader may also know: from where on its numbers have changed.
+
+    With it the cost of finding late usage does not grow with the history; without it every final
+    invoice is rated again.
+    """
+
+    def arrived_since(self, external_customer_ids: Sequence[str], at: datetime) -> datetime | None:
+        """Return the time of the earliest event that has come into usage since an instant.
+
+        None if none has. It may be told too early and never too late: what a reading at `at` did
+        not have yet has come since.
+        """
         ...
 
 

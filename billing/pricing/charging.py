@@ -179,6 +179,7 @@ class Charging:
             used=explain.usage(meter.id, rated.part.usage, rated.part.windows, rated.quantity),
             pricing=rated.pricing,
             bucketed=rated.bucketed,
+            price=rated.part.line.price,
             committed=share and share(amount),
         )
         return Charge(Role.USAGE, rated.quantity, rated.part.covered, exact, amount, told)
@@ -226,7 +227,13 @@ class Charging:
         def told(amount: Decimal) -> Explained:
             spread = shares(amount, parts, self.subscription.currency)
             return explain.commitment(
-                CommitmentLevel.LINE, promised, committed, prior, spread, true_up=due
+                CommitmentLevel.LINE,
+                promised,
+                committed,
+                prior,
+                spread,
+                true_up=due,
+                share=when.share,
             )
 
         return parts.exact, told
@@ -252,8 +259,10 @@ class Charging:
         if key not in self._parts:
             parts: list[_Part] = []
             for version in self.subscription.lines:
+                if version.chain_id != line.chain_id:
+                    continue
                 life = life_of(self.subscription, version)
-                if version.chain_id != line.chain_id or life is None:
+                if life is None:
                     continue
                 whole = Interval(life[0], life[1] or max(life[0], span.period.end))
                 in_force = span.period.cut(whole)

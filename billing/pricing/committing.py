@@ -42,6 +42,7 @@ class _Period:
     committed: Decimal
     prior: Decimal
     true_up: bool
+    share: Fraction
 
 
 def charges(
@@ -94,7 +95,7 @@ def _promised(charging: Charging, promised: Commitment, period: Interval) -> _Pe
     prior = ZERO
     if when.inside.start < period.start:
         prior = _used_before(charging, Interval(when.inside.start, period.start))
-    return _Period(promised, committed, prior, promised.true_up and when.last)
+    return _Period(promised, committed, prior, promised.true_up and when.last, when.share)
 
 
 def _used_before(charging: Charging, interval: Interval) -> Decimal:
@@ -197,6 +198,7 @@ def _explained(
         used_before,
         parts,
         true_up=when.true_up,
+        share=when.share,
     )
     return {**told, "commitment": shown}
 

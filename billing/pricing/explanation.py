@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from billing.pricing.allowances import CoveredWindow
 from billing.pricing.commitments import Shares
@@ -27,6 +28,8 @@ BUCKETS_MAX = 1000
 SHOWN = Context(prec=40, rounding=ROUND_HALF_EVEN)
 
 
+# The instants of an invoice are few, and each is shown many times.
+@lru_cache(maxsize=4096)
 def instant(at: datetime | None) -> str | None:
     """Return an instant as the wire shows it.
 
@@ -45,6 +48,8 @@ def number(value: Decimal | Fraction) -> str:
     if isinstance(value, Decimal):
         return plain(value)
     rest, digits = value.denominator, 0
+    if rest == 1:
+        return str(value.numerator)
     for prime in (2, 5):
         power = 0
         while rest % prime == 0:
@@ -91,6 +96,26 @@ def usage(
     }
 
 
+def terms(price: Price) -> Explained:
+    """Return what a price says of a quantity: enough to rate it again, and nothing else."""
+    package = price.transform_quantity
+    return {
+        "price_id": price.id,
+        "billing_model": price.billing_model.value,
+        "tier_mode": price.tier_mode and price.tier_mode.value,
+        "unit_amount": plain(price.amount),
+        "tiers": [
+            {
+                "up_to": tier.up_to,
+                "unit_amount": plain(tier.unit_amount),
+                "flat_amount": plain(tier.flat_amount),
+            }
+            for tier in price.tiers
+        ],
+        "package": package and {"size": package.divide_by, "round": package.round.value},
+    }
+
+
 def priced(
     price: Price,
     period: Interval,
@@ -107,9 +132,7 @@ def priced(
     a VOLUME price that holds for a part of a period.
     """
     return {
-        "price_id": price.id,
-        "billing_model": price.billing_model.value,
-        "tier_mode": price.tier_mode and price.tier_mode.value,
+        **terms(price),
         "start": instant(period.start),
         "end": instant(period.end),
         "from": plain(start),
@@ -165,6 +188,7 @@ def proration(part: Proration | None) -> Explained | None:
         "strategy": part.strategy.value,
         "service": [instant(part.service.start), instant(part.service.end)],
         "full": [instant(part.full.start), instant(part.full.end)],
+        "timezone": part.timezone,
         "numerator": plain(part.numerator),
         "denominator": plain(part.denominator),
     }
@@ -178,17 +202,20 @@ def commitment(
     parts: Shares,
     *,
     true_up: bool,
+    share: Fraction = Fraction(1),
 ) -> Explained:
     """Return how a line stands to a commitment.
 
     `prorated` is the money that counts in the end; `used_before` is what was measured against it
     before this line: earlier lines and, of a cumulative commitment, earlier periods. True-up is
-    told as enabled where it is due at the end of this period. `parts` are settled.
+    told as enabled where it is due at the end of this period. `parts` are settled. `share` is the
+    part of its time in which the commitment is in force.
     """
     return {
         "level": level.value,
         "type": agreed.type.value,
         "value": plain(agreed.value),
+        "share": None if share == 1 else [str(share.numerator), str(share.denominator)],
         "prorated": number(committed),
         "used_before": number(used_before),
         "overage_factor": plain(agreed.overage_factor),
@@ -208,13 +235,17 @@ def explained(
     used: Explained | None = None,
     pricing: Sequence[Explained] = (),
     bucketed: Sequence[Explained] | None = None,
+    price: Price | None = None,
     prorated: Proration | None = None,
     committed: Explained | None = None,
 ) -> Explained:
-    """Return the explanation of a line. Bucketed lines have `buckets` in place of `pricing`."""
+    """Return the explanation of a line.
+
+    Bucketed lines have `buckets` in place of `pricing`, and beside them the `price` of all buckets.
+    """
     how: Explained = {"pricing": list(pricing)}
     if bucketed is not None:
-        how = {"buckets": list(bucketed)}
+        how = {"buckets": list(bucketed), "price": price and terms(price)}
     return {
         "version": 1,
         "currency": currency,

@@ -42,7 +42,8 @@ class Direction(StrEnum):
 class Proration:
     """A part of a full period, as the explanation shows it: numerator of denominator.
 
-    Both count seconds, or local days where the strategy says so and the full period has any.
+    Both count seconds, or local days where the strategy says so and the full period has any; the
+    days are those of `timezone`.
     """
 
     strategy: ProrationStrategy
@@ -50,6 +51,7 @@ class Proration:
     full: Interval
     numerator: Decimal
     denominator: Decimal
+    timezone: str = "UTC"
 
     @property
     def coefficient(self) -> Fraction:
@@ -115,9 +117,10 @@ def prorate(
         whole = _days(full, timezone)
         if whole:
             used = _days(inside, timezone) if inside else 0
-            return Proration(strategy, service, full, Decimal(used), Decimal(whole))
+            return Proration(strategy, service, full, Decimal(used), Decimal(whole), timezone)
     spent = _seconds(inside.end - inside.start) if inside else ZERO
-    return Proration(strategy, service, full, spent, _seconds(full.end - full.start))
+    whole_length = _seconds(full.end - full.start)
+    return Proration(strategy, service, full, spent, whole_length, timezone)
 
 
 def coefficient(
@@ -205,9 +208,19 @@ def settle_change(
     """
     given_back = tuple(_credit(line, part, currency) for line in closed)
     charges = tuple(settle(Fraction(cost) * part, currency) for cost in opened)
+    return net_of(given_back, charges, total(line.cost for line in closed), total(opened))
+
+
+def net_of(
+    given_back: Sequence[Decimal], charges: Sequence[Decimal], before: Decimal, after: Decimal
+) -> Change:
+    """Net settled credits against settled charges, of lines with whatever grids.
+
+    `before` is the recurring cost of the lines closed, `after` that of the lines opened.
+    """
     net = LOSSLESS.subtract(total(charges), total(given_back))
-    before, after = total(line.cost for line in closed), total(opened)
-    return Change(given_back, charges, net, _outcome(net), _direction(before, after))
+    direction = _direction(before, after)
+    return Change(tuple(given_back), tuple(charges), net, _outcome(net), direction)
 
 
 def _credit(line: ClosedLine, part: Fraction, currency: str) -> Decimal:

@@ -209,7 +209,9 @@ def price_segments(
             share = Fraction(billable) / Fraction(whole)
         else:
             part = cost_between(segment.price, start, end)
-        amount = Fraction(part.amount) * share
+        amount = Fraction(part.amount)
+        if share is not ONE:
+            amount *= share
         rows.append(
             SegmentCost(segment.price, start, taken, billable, part.components, share, amount)
         )

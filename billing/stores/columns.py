@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from sqlalchemy import JSON, DateTime, Dialect, Numeric, String, Text
@@ -13,6 +14,8 @@ from schemas.decimals import plain
 
 # Of fixed width, so that SQLite's order of texts is the order of the instants.
 SQLITE_INSTANT_CHARACTERS = 27
+
+W = TypeVar("W", bound=StrEnum)
 
 
 class Instant(TypeDecorator[datetime]):
@@ -68,6 +71,42 @@ class Roles(TypeDecorator[tuple[Role, ...]]):
         """Return the roles that were stored."""
         del dialect
         return None if value is None else tuple(Role(name) for name in str(value).split())
+
+
+class Identifier(TypeDecorator[str]):
+    """A text that is ordered by its characters' numbers, as Python and SQLite order texts.
+
+    PostgreSQL would order by the language of its cluster, and pages would differ.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type that a database has for such a text."""
+        collation = "C" if dialect.name == "postgresql" else None
+        return dialect.type_descriptor(String(collation=collation))
+
+
+class Word(TypeDecorator[W], Generic[W]):
+    """A word of a closed list, stored as its value."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, words: type[W]) -> None:
+        super().__init__()
+        self.words = words
+
+    def process_bind_param(self, value: W | None, dialect: Dialect) -> str | None:
+        """Return the word as a plain text; a driver may store the name of a member otherwise."""
+        del dialect
+        return None if value is None else value.value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> W | None:
+        """Return the word that was stored."""
+        del dialect
+        return None if value is None else self.words(value)
 
 
 class Exact(TypeDecorator[Decimal]):

@@ -7,6 +7,7 @@ connection or for another writer gets a StoreError (platform.md 12).
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,7 +21,7 @@ from schemas.errors import StoreError, ValidationFailed
 
 # The newest step of `migrations/versions`, so that a store that is up to date starts without
 # loading Alembic; a test compares it with what Alembic finds.
-HEAD = "0004"
+HEAD = "0005"
 
 WAIT_SECONDS_MAX = 2
 CONNECTIONS_MAX = 10
@@ -28,6 +29,9 @@ CONNECTIONS_MAX = 10
 MIGRATION_LOCK = 7_205_101
 
 WRITES = "tally_writes"
+# What SQLite is taught: the order of decimals in texts, and the letters of all alphabets.
+EXACT_ORDER = "tally_exact"
+LOWER = "tally_lower"
 SQLITE_PRAGMAS = (
     f"PRAGMA busy_timeout = {WAIT_SECONDS_MAX * 1000}",
     "PRAGMA journal_mode = WAL",
@@ -155,6 +159,23 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     for pragma in SQLITE_PRAGMAS:
         connection.execute(pragma)
+    connection.create_collation(EXACT_ORDER, in_exact_order)
+    connection.create_function(LOWER, 1, lowered, deterministic=True)
+
+
+def in_exact_order(one: str, other: str) -> int:
+    """Return whether a decimal comes before another, below 0, or after it, above 0.
+
+    >>> in_exact_order("9", "10"), in_exact_order("0.10", "0.1")
+    (-1, 0)
+    """
+    first, second = Decimal(one), Decimal(other)
+    return (first > second) - (first < second)
+
+
+def lowered(text: str | None) -> str | None:
+    """Return a text in lower case, as Python has it; SQLite knows only the letters of ASCII."""
+    return None if text is None else text.lower()
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -59,6 +59,7 @@ REFUSALS: dict[str, Callable[[], Refused]] = {
     "40001": _outrun,
     "40P01": _outrun,
 }
+LOCK_TIMEOUT = "55P03"
 FOREIGN_KEYS = ("23503", "23001", "SQLITE_CONSTRAINT_FOREIGNKEY", "SQLITE_CONSTRAINT_TRIGGER")
 
 
@@ -82,6 +83,8 @@ def translated(error: DBAPIError) -> Refused | StoreError:
         return REFUSALS[code]()
     if isinstance(error, IntegrityError):
         return _out_of_range()
+    if code == LOCK_TIMEOUT:
+        return StoreError("the SQL store is busy with other writers: try again")
     return StoreError(f"the SQL store failed: {_first_line(error.orig)}")
 
 

@@ -50,6 +50,7 @@ class MemoryStore:
         self.tables = Tables()
         self._config = config or BillingConfig()
         self._lock = threading.RLock()
+        self._decides = False
         self._names = dict(customers or {})
         for subscription in subscriptions:
             self.put_subscription(subscription)
@@ -59,12 +60,16 @@ class MemoryStore:
         """Let nobody else in until the end; what was committed is undone if anything is raised."""
         del customer_id
         with self._lock:
+            assert not self._decides, "a decision inside a decision"
+            self._decides = True
             before = self.tables.copy()
             try:
                 yield self
             except BaseException:
                 self.tables = before
                 raise
+            finally:
+                self._decides = False
 
     def config(self) -> BillingConfig:
         """Return the settings that billing obeys."""
@@ -161,10 +166,9 @@ class MemoryStore:
         return tuple(sorted(every, key=lambda each: (each.dated_at, each.id)))
 
     def payments_of(self, invoice_id: InvoiceId) -> Sequence[InvoicePayment]:
-        """Return the payments of an invoice in the order in which they were made."""
-        return tuple(
-            each for each in self.tables.payments.values() if each.invoice_id == invoice_id
-        )
+        """Return the payments of an invoice in the order in which they were made, then of their ids."""
+        mine = (each for each in self.tables.payments.values() if each.invoice_id == invoice_id)
+        return tuple(sorted(mine, key=lambda each: (each.created_at, each.id)))
 
     def payment(self, payment_id: PaymentId) -> InvoicePayment | None:
         """Return a payment by its id."""
@@ -176,9 +180,12 @@ class MemoryStore:
         return next((each for each in found if each.idempotency_key == idempotency_key), None)
 
     def taken_for(self, invoice_id: InvoiceId) -> TakenRows:
-        """Return what an invoice took from wallets, on its lines and by CREDITS payments."""
+        """Return what an invoice took from wallets, on its lines and by CREDITS payments.
+
+        In the order of the wallets, and of what each of them wrote.
+        """
         payments = {each.id for each in self.payments_of(invoice_id)}
-        entries = tuple(
+        found = (
             each
             for each in self.tables.entries
             if each.type is EntryType.DEBIT
@@ -187,8 +194,10 @@ class MemoryStore:
                 or (each.reference_type is ReferenceType.PAYMENT and each.reference_id in payments)
             )
         )
-        names = {each.id for each in entries}
-        parts = tuple(each for each in self.tables.consumptions if each.entry_id in names)
+        entries = tuple(sorted(found, key=lambda each: (each.wallet_id, each.sequence)))
+        order = {each.id: place for place, each in enumerate(entries)}
+        mine = (each for each in self.tables.consumptions if each.entry_id in order)
+        parts = tuple(sorted(mine, key=lambda each: order[each.entry_id]))
         lots = {each.lot_id: self.tables.lots[each.lot_id] for each in parts}
         return TakenRows(entries, parts, tuple(lots.values()))
 

@@ -1,6 +1,6 @@
 """The tables of the memory store: what may be written to them, and how (`billing/stores/memory.py`)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal
@@ -10,12 +10,13 @@ from typing import Any, Protocol
 from billing.invoices.drafting import ServiceKey, service_key
 from billing.invoices.numbers import Series
 from billing.ports import Changes, OutboxRow
+from billing.stores.live_services import is_live
 from billing.wallets.holdings import Holdings, Posted
 from schemas.alert import Alert, AlertStream
 from schemas.coupon import CouponId
 from schemas.credit_grant import OPEN, CreditGrantId, GrantApplication, GrantApplicationId
 from schemas.customer import Customer
-from schemas.errors import AlreadyExists, VersionConflict
+from schemas.errors import AlreadyExists, ValidationFailed, VersionConflict
 from schemas.ids import (
     AlertStreamId,
     CustomerId,
@@ -25,7 +26,7 @@ from schemas.ids import (
     SubscriptionId,
     WalletId,
 )
-from schemas.invoice import Invoice, InvoiceStatus, Role
+from schemas.invoice import Invoice
 from schemas.payment import InvoicePayment
 from schemas.purchase import Purchase, PurchaseId
 from schemas.subscription import Subscription
@@ -69,34 +70,70 @@ class Tables:
 
 
 def check(tables: Tables, changes: Changes) -> None:
-    """Refuse a commit that rests on a state that is gone, before anything is written."""
-    for posted in changes.posted:
-        held = tables.wallets.get(posted.holdings.wallet.id)
-        if (held.sequence if held else 0) != posted.base:
-            raise VersionConflict(f"wallet {posted.holdings.wallet.id} has moved on")
-        for entry in posted.entries:
-            if entry.idempotency_key is not None and entry.idempotency_key in tables.keys:
-                raise VersionConflict(f"key {entry.idempotency_key!r} was used meanwhile")
+    """Refuse a commit that rests on a state that is gone, before anything is written.
+
+    What a commit has twice is judged in its order: the second goes on from the first.
+    """
+    _check_wallets(tables, changes)
     _expect_next(tables.subscriptions, changes.subscriptions)
     _expect_next(tables.invoices, changes.invoices)
     _expect_next(tables.payments, changes.payments)
     _expect_next(tables.purchases, changes.purchases)
+    for payment in changes.deleted_payments:
+        if tables.payments.get(payment.id) != payment:
+            raise VersionConflict(f"{payment.id} has moved on")
     _expect_next(tables.streams, changes.streams)
-    for row in changes.outbox:
-        if row.id in tables.outbox:
-            raise VersionConflict(f"{row.id} was told already")
-    for application in changes.applications:
-        decided = tables.applications.get(application.id)
-        if decided is not None and decided.status not in OPEN:
-            raise VersionConflict(f"application {application.id} was decided meanwhile")
+    told = {(alert.stream_id, alert.version) for alert in tables.alerts} if changes.alerts else ()
+    _expect_new(told, ((alert.stream_id, alert.version) for alert in changes.alerts))
+    _expect_new(tables.outbox, (row.id for row in changes.outbox))
+    _check_applications(tables, changes)
+    numbers: dict[Series, int] = {}
     for number in changes.numbers:
-        last = tables.numbers.get(number.series)
+        last = numbers.get(number.series, tables.numbers.get(number.series))
         if last is not None and number.sequence != last + 1:
             raise VersionConflict(f"number {number.text} was taken meanwhile")
+        numbers[number.series] = number.sequence
     _check_payment_keys(tables, changes)
+    _check_names(tables, changes)
     _check_one_active_wallet(tables, changes)
     if changes.invoices:
         _check_billed_once(tables, changes)
+    _check_references(tables, changes)
+
+
+def _check_wallets(tables: Tables, changes: Changes) -> None:
+    """Refuse a write to a wallet that has moved on, and a key that was used."""
+    sequences: dict[WalletId, int] = {}
+    keys: set[str] = set()
+    for posted in changes.posted:
+        name = posted.holdings.wallet.id
+        held = tables.wallets.get(name)
+        if sequences.get(name, held.sequence if held else 0) != posted.base:
+            raise VersionConflict(f"wallet {name} has moved on")
+        sequences[name] = posted.holdings.sequence
+        for entry in posted.entries:
+            key = entry.idempotency_key
+            if key is None:
+                continue
+            if key in tables.keys or key in keys:
+                raise VersionConflict(f"key {key!r} was used meanwhile")
+            keys.add(key)
+
+
+def _check_applications(tables: Tables, changes: Changes) -> None:
+    """Refuse an application that was decided, or a second one of a period."""
+    changed: dict[GrantApplicationId, GrantApplication] = {}
+    for application in changes.applications:
+        decided = changed.get(application.id, tables.applications.get(application.id))
+        if decided is not None and decided.status not in OPEN:
+            raise VersionConflict(f"application {application.id} was decided meanwhile")
+        changed[application.id] = application
+    concerned = {each.grant_id for each in changed.values()}
+    owners: dict[tuple[str, datetime], str] = {}
+    for each in (tables.applications | changed).values():
+        period = each.grant_id, each.period_start
+        if each.grant_id in concerned and owners.setdefault(period, each.id) != each.id:
+            raise VersionConflict(f"a period of grant {each.grant_id} has an application already")
 
 
 class Versioned(Protocol):
@@ -115,10 +152,22 @@ class Versioned(Protocol):
 
 def _expect_next(known: Mapping[Any, Versioned], changed: Iterable[Versioned]) -> None:
     """Refuse what is not the version after the one that is there."""
+    versions: dict[str, int] = {}
     for each in changed:
         before = known.get(each.id)
-        if before is not None and each.version != before.version + 1:
+        version = versions.get(each.id, before.version if before is not None else None)
+        if version is not None and each.version != version + 1:
             raise VersionConflict(f"{each.id} has moved on")
+        versions[each.id] = each.version
+
+
+def _expect_new(known: Container[object], added: Iterable[object]) -> None:
+    """Refuse what was told already."""
+    seen: set[object] = set()
+    for each in added:
+        if each in known or each in seen:
+            raise VersionConflict(f"{each} was told already")
+        seen.add(each)
 
 
 def _check_payment_keys(tables: Tables, changes: Changes) -> None:
@@ -133,6 +182,37 @@ def _check_payment_keys(tables: Tables, changes: Changes) -> None:
             key = each.idempotency_key
             if key is not None and owners.setdefault(key, each.id) != each.id:
                 raise VersionConflict(f"key {key!r} was used meanwhile")
+
+
+def _check_names(tables: Tables, changes: Changes) -> None:
+    """Refuse an external id of another customer, and a number of another invoice."""
+    names: dict[str, str] = {}
+    customers = {each.id: each for each in changes.customers}
+    for customer in (tables.customers | customers).values() if customers else ():
+        if names.setdefault(customer.external_id, customer.id) != customer.id:
+            raise AlreadyExists("another customer has this external id", reason="unique")
+    invoices = {each.id: each for each in changes.invoices}
+    if all(each.invoice_number is None for each in invoices.values()):
+        return
+    numbers: dict[str, str] = {}
+    for invoice in (tables.invoices | invoices).values():
+        number = invoice.invoice_number
+        if number is not None and numbers.setdefault(number, invoice.id) != invoice.id:
+            raise AlreadyExists("another invoice has this number", reason="unique")
+
+
+def _check_references(tables: Tables, changes: Changes) -> None:
+    """Refuse a payment of no invoice, and an alert of no stream."""
+    invoices = {each.id for each in changes.invoices}
+    streams = {each.id for each in changes.streams}
+    if any(
+        each.invoice_id not in invoices and each.invoice_id not in tables.invoices
+        for each in changes.payments
+    ) or any(
+        each.stream_id not in streams and each.stream_id not in tables.streams
+        for each in changes.alerts
+    ):
+        raise ValidationFailed("this names something that does not exist")
 
 
 def _check_one_active_wallet(tables: Tables, changes: Changes) -> None:
@@ -156,12 +236,7 @@ def unique_key(wallet: Wallet) -> tuple[str, str, str]:
 
 def billed_services(invoice: Invoice) -> Iterator[ServiceKey]:
     """Yield the services that no other invoice may bill as long as this one is not void."""
-    if invoice.status is not InvoiceStatus.VOIDED:
-        yield from (
-            service_key(line)
-            for line in invoice.lines
-            if line.role is not Role.ADJUSTMENT and line.subscription_line_id is not None
-        )
+    yield from (service_key(line) for line in invoice.lines if is_live(invoice, line))
 
 
 def _check_billed_once(tables: Tables, changes: Changes) -> None:
@@ -191,8 +266,9 @@ def write(tables: Tables, changes: Changes) -> None:
         tables.invoices[invoice.id] = invoice
     for number in changes.numbers:
         tables.numbers[number.series] = number.sequence
-    for payment in changes.payments:
-        tables.payments[payment.id] = payment
+    tables.payments |= {each.id: each for each in changes.payments}
+    for payment in changes.deleted_payments:
+        del tables.payments[payment.id]
     for purchase in changes.purchases:
         tables.purchases[purchase.id] = purchase
     for each in changes.redemptions:
@@ -202,7 +278,9 @@ def write(tables: Tables, changes: Changes) -> None:
         tables.streams[stream.id] = stream
     for row in changes.applications:
         tables.applications[row.id] = row
-        tables.last_applications[row.grant_id] = row
+        last = tables.last_applications.get(row.grant_id, row)
+        later = max(row, last, key=lambda each: each.period_start)
+        tables.last_applications[row.grant_id] = later
     tables.alerts += changes.alerts
     tables.outbox |= {row.id: row for row in changes.outbox}
     for name, at in changes.wake.items():

@@ -19,6 +19,7 @@ from schemas.subscription import (
     SubscriptionStatus,
     after,
 )
+from schemas.zones import zone
 
 # The pairs that a subscription may have; all others are refused.
 BEHAVIORS = {
@@ -166,12 +167,54 @@ def trial_ended(subscription: Subscription, at: datetime) -> Subscription:
     assert planned is not None, "what is trialing has an end of its trial"
     if not subscription.start_date < at <= planned:
         raise ValidationFailed("must lie inside the trial", field="trial_end")
+    return _begun(replace(subscription, trial_end=at), planned, at)
+
+
+def restarted(subscription: Subscription, start: datetime) -> Subscription:
+    """Return a draft that begins at another instant; its trial, if it has one, is as long.
+
+    Lines, grants and coupons that began with it begin with it. Raises InvalidOperation for what is
+    no draft, ValidationFailed (`start_date`) where it would end first or its anchor lies before.
+    Source: api.md 4.10.
+    """
+    if subscription.status is not SubscriptionStatus.DRAFT:
+        raise InvalidOperation(f"subscription {subscription.id} is {subscription.status}")
+    ends, anchor = subscription.end_date, subscription.billing_anchor
+    if ends is not None and ends <= start:
+        raise ValidationFailed("must lie before the end", field="start_date")
+    if anchor is not None and anchor < start:
+        raise ValidationFailed("must not lie after the billing anchor", field="start_date")
+    former, trial_end = subscription.starts_at, subscription.trial_end
+    if trial_end is not None:
+        known = zone(subscription.timezone)
+        first, last = (each.astimezone(known) for each in (subscription.start_date, trial_end))
+        days = (last.date() - first.date()).days
+        trial_end = days_later(start, days, subscription.timezone)
+    coupons = tuple(
+        replace(each, start_date=start) if each.start_date == subscription.start_date else each
+        for each in subscription.coupons
+    )
+    changes = tuple(
+        replace(each, decided_at=min(each.decided_at, start)) for each in subscription.changes
+    )
+    moved = replace(
+        subscription, start_date=start, trial_end=trial_end, coupons=coupons, changes=changes
+    )
+    return _begun(moved, former, moved.starts_at)
+
+
+def _begun(subscription: Subscription, planned: datetime, at: datetime) -> Subscription:
+    """Return a subscription whose billing begins at an instant, and what began with it too."""
     lines = tuple(_moved(line, planned, at) for line in subscription.lines)
-    return replace(subscription, trial_end=at, lines=lines)
+    grants = tuple(
+        replace(grant, start_date=at) if grant.start_date == planned else grant
+        for grant in subscription.credit_grants
+    )
+    return replace(subscription, lines=lines, credit_grants=grants)
 
 
 def _moved(line: SubscriptionLine, planned: datetime, at: datetime) -> SubscriptionLine:
-    """Return a line that waited for the end of the trial as it starts when that comes earlier."""
+    """Return a line that began with billing as it begins when that begins at another instant."""
     if (line.start_date, line.chain_start) != (planned, planned):
         return line
     start = max(at, line.price.start_date or at)

@@ -5,8 +5,9 @@ fires, and can be dropped until then; what was cancelled stays so.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from billing.subscriptions.current import current_period
 from schemas.cancellation import (
     CancellationInvoicePolicy,
     CancellationRequest,
@@ -21,6 +22,8 @@ from schemas.subscription import (
     SubscriptionStatus,
     after,
 )
+
+SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,48 @@ def cancelled(subscription: Subscription, decided: Cancellation) -> Subscription
     return replace(subscription, cancelled_at=decided.effective_at, status=decided.status)
 
 
+def asked_for(
+    subscription: Subscription, request: CancellationRequest, at: datetime
+) -> tuple[Cancellation, Subscription]:
+    """Return what a request to cancel does at an instant, and the subscription with it.
+
+    When it was decided is kept, so that an invoice of a date before does not know it. Raises as
+    `cancellation` and `cancelled` do. Source: billing.md 9.1.
+    """
+    period = current_period(subscription, at)
+    now = at.replace(microsecond=0)
+    if now <= period.start < at:
+        # Bounds are whole seconds: what ends in the second in which it began has that second.
+        now = period.start + SECOND
+    elif at == period.start > subscription.starts_at and request.type is CancellationType.IMMEDIATE:
+        # At the very end of a period it ends with it, and no other begins.
+        period = current_period(subscription, at - at.resolution)
+    decided = cancellation(
+        request,
+        status=subscription.status,
+        current_period=period,
+        proration_behavior=subscription.proration_behavior,
+        now=now,
+    )
+    ended = cancelled(subscription, decided)
+    skips = not decided.planned and request.invoice_policy is CancellationInvoicePolicy.SKIP
+    return decided, replace(
+        ended,
+        cancel_decided_at=at,
+        cancel_reason=request.reason,
+        cancel_proration_behavior=request.proration_behavior,
+        skip_final_invoice=skips,
+    )
+
+
+def ended_at_once(subscription: Subscription, at: datetime) -> Subscription:
+    """Return a subscription that is cancelled at an instant, which bills what was used up to it.
+
+    Raises as `asked_for` does. Source: billing.md 9.1.
+    """
+    return asked_for(subscription, CancellationRequest(CancellationType.IMMEDIATE), at)[1]
+
+
 def planned_at(subscription: Subscription) -> datetime | None:
     """Return when a planned cancellation will fire, None where none is planned."""
     if subscription.status is SubscriptionStatus.CANCELLED:
@@ -124,7 +169,13 @@ def dropped(subscription: Subscription) -> Subscription:
     """
     # What cannot be cancelled has no cancellation that could be dropped.
     after(subscription.status, SubscriptionAction.CANCEL)
-    return replace(subscription, cancelled_at=None)
+    return replace(
+        subscription,
+        cancelled_at=None,
+        cancel_decided_at=None,
+        cancel_reason="",
+        cancel_proration_behavior=None,
+    )
 
 
 def fired(subscription: Subscription, at: datetime) -> Subscription:

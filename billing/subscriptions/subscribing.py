@@ -10,10 +10,10 @@ from datetime import datetime
 from decimal import Decimal
 
 from billing.wallets.credit_grants import copied
-from schemas.errors import InvalidOperation, ValidationFailed
+from schemas.errors import ValidationFailed
 from schemas.ids import SubscriptionLineId, derived
 from schemas.price import BillingPeriod, Price, PriceType
-from schemas.subscription import Plan, Subscription, SubscriptionAction, SubscriptionLine, after
+from schemas.subscription import Plan, Subscription, SubscriptionLine
 
 
 def line_quantity(price: Price, requested: Decimal | None) -> Decimal:
@@ -127,20 +127,6 @@ def _line(
         meter=meter,
         replaces=previous.id if previous else None,
     )
-
-
-def cancel(subscription: Subscription, at: datetime) -> Subscription:
-    """End a subscription at once: its lines end there, invoices made before stay as they are.
-
-    Raises InvalidOperation for a draft and for one that is cancelled or has ended.
-    Source: billing.md 9.1.
-    """
-    status = after(subscription.status, SubscriptionAction.CANCEL)
-    if subscription.ends_at is not None and subscription.ends_at <= at:
-        raise InvalidOperation(f"subscription {subscription.id} has ended")
-    if at <= subscription.start_date:
-        raise ValidationFailed("must lie after the start", field="cancel_at")
-    return replace(subscription, cancelled_at=at, status=status)
 
 
 def reprice(

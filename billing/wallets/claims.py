@@ -5,35 +5,36 @@ for what remains of them. Everything is computed anew from facts, so the order i
 ledger writes arrive does not matter (wallets-alerts.md 9).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from billing.invoices.closing import CLOSED, unclosed
+from billing.invoices.computing import billed_services
 from billing.invoices.drafting import ServiceKey, draft, invoice_id, net_lines, service_key
 from billing.invoices.terms import terms_of
-from billing.periods.services import Window, as_known, open_services, open_window, windows
+from billing.periods.services import Window, as_known, open_services, open_window
 from billing.ports import Stores, UsageReader
 from billing.pricing.charging import Charging
-from billing.pricing.committing import charges
+from billing.pricing.committing import Charged, charges
 from billing.wallets.balances import Claim, ClaimState
+from billing.wallets.holdings import Holdings
 from billing.wallets.settlement import NetLine
-from schemas.ids import CustomerId, InvoiceId
-from schemas.invoice import Invoice, InvoiceStatus, Role
+from schemas.ids import CustomerId, InvoiceId, SubscriptionId
+from schemas.invoice import Invoice, InvoiceLine, InvoiceStatus, InvoiceType, Role
 from schemas.money import total
+from schemas.period import Interval
 from schemas.subscription import Subscription
+from schemas.tax import TaxBase
 
-# What will not change any more by itself.
-CLOSED = frozenset({InvoiceStatus.FINALIZED, InvoiceStatus.SKIPPED, InvoiceStatus.VOIDED})
-
-
-def waiting(
-    subscription: Subscription, invoices: Mapping[InvoiceId, Invoice], at: datetime
-) -> Iterator[Window]:
-    """Yield the windows that have closed by an instant and whose invoices are not finalized."""
-    for window in windows(subscription, at):
-        made = invoices.get(invoice_id(subscription, window))
-        if made is None or made.status not in CLOSED:
-            yield window
+__all__ = [
+    "CLOSED",
+    "claims_of",
+    "customer_unfinalized_end",
+    "open_charged",
+    "open_claim",
+    "unfinalized_end",
+]
 
 
 def unfinalized_end(
@@ -41,17 +42,20 @@ def unfinalized_end(
     invoices: Mapping[InvoiceId, Invoice],
     currency: str,
     at: datetime,
+    *,
+    leaving_out: InvoiceId | None = None,
 ) -> datetime | None:
     """Return the earliest end of a period that has ended and is not finalized, None if none.
 
-    Lots that lived to it are claimable. Source: wallets-alerts.md 6.
+    Lots that lived to it are claimable. `leaving_out` is an invoice that is being finalized or
+    voided now. Source: wallets-alerts.md 6.
     """
     ends = [
         window.arrear.end
         for subscription in subscriptions
         if subscription.currency.lower() == currency.lower()
-        for window in waiting(subscription, invoices, at)
-        if window.arrear is not None
+        for window in unclosed(subscription, invoices, at)
+        if window.arrear is not None and invoice_id(subscription, window) != leaving_out
     ]
     return min(ends, default=None)
 
@@ -66,16 +70,13 @@ def customer_unfinalized_end(
 ) -> datetime | None:
     """Return the earliest end of a customer's ended periods that are not finalized, None if none.
 
-    `leaving_out` is an invoice that is being finalized now.
+    `leaving_out` is an invoice that is being finalized or voided now.
     """
     subscriptions = stores.subscriptions_of(customer_id)
     invoices = {
         invoice.id: invoice for each in subscriptions for invoice in stores.invoices_of(each.id)
     }
-    if leaving_out in invoices:
-        done = replace(invoices[leaving_out], status=InvoiceStatus.FINALIZED)
-        invoices[leaving_out] = done
-    return unfinalized_end(subscriptions, invoices, currency, at)
+    return unfinalized_end(subscriptions, invoices, currency, at, leaving_out=leaving_out)
 
 
 def claims_of(
@@ -83,21 +84,36 @@ def claims_of(
     invoices: Mapping[InvoiceId, Invoice],
     usage: UsageReader,
     at: datetime,
+    *,
+    closed: Mapping[SubscriptionId, datetime] | None = None,
+    wallets: Sequence[Holdings] = (),
+    tax_base: TaxBase = TaxBase.BEFORE_CREDITS,
 ) -> tuple[Claim, ...]:
-    """Return the claims of one customer at an instant, in all currencies."""
+    """Return the claims of one customer at an instant, in all currencies.
+
+    `closed` says of subscriptions up to which date all their invoices are closed; then only those
+    of `invoices` are needed that `billing.wallets.claim_facts` keeps. `wallets` count where taxes
+    are on what credits leave. What came late for earlier invoices is as the last computation of the
+    draft has it.
+    """
     found: list[Claim] = []
     for subscription in subscriptions:
         own = [each for each in invoices.values() if each.subscription_id == subscription.id]
-        billed = {
-            service_key(line)
-            for invoice in own
-            if invoice.status in CLOSED and invoice.status is not InvoiceStatus.VOIDED
-            for line in invoice.lines
-        }
-        for window in waiting(subscription, invoices, at):
+        billed = billed_services(own)
+        since = (closed or {}).get(subscription.id)
+        for window in unclosed(subscription, invoices, at, since=since):
             name = invoice_id(subscription, window)
             terms = terms_of(subscription, name, window.dated_at, own)
-            made = draft(subscription, window, usage, (), as_of=at, billed=billed, terms=terms)
+            made = draft(
+                subscription,
+                window,
+                usage,
+                wallets,
+                as_of=at,
+                billed=billed,
+                terms=replace(terms, tax_base=tax_base),
+                adjustments=_late(invoices.get(name)),
+            )
             found.append(_drafted(made, subscription, window))
         claim = open_claim(subscription, usage, at, own)
         if claim is not None:
@@ -117,16 +133,13 @@ def open_claim(
     Each line is settled and discounted as the preview shows it, given the subscription's invoices;
     fees, and what is missing to a commitment, are no part of it.
     """
-    known = as_known(subscription, at)
-    running, period = open_services(known, at)
+    charged, period = open_charged(subscription, usage, at)
     if period is None:
         return None
-    charging = Charging(known, usage, at)
+    known = as_known(subscription, at)
     nets = _discounted(known, usage, at, others) if known.coupons else {}
     lines = []
-    for service, charge in charges(charging, running, period):
-        if charge.role is Role.TRUE_UP:
-            continue
+    for service, charge in charged:
         key = service.line.chain_id, service.period.start, service.period.end, charge.role
         # A service of a longer grid runs on beyond the preview, undiscounted until it is on one.
         lines.append(nets.get(key) or NetLine(service.line.price.type, charge.amount))
@@ -137,6 +150,28 @@ def open_claim(
         lines=tuple(lines),
         subscription_id=subscription.id,
     )
+
+
+def open_charged(
+    subscription: Subscription, usage: UsageReader, at: datetime
+) -> tuple[tuple[Charged, ...], Interval | None]:
+    """Return what each usage line that runs at an instant costs so far, and its billing period.
+
+    What lies above a commitment comes after its line; what is missing to one is left out. Nothing
+    where no period is open.
+    """
+    known = as_known(subscription, at)
+    running, period = open_services(known, at)
+    if period is None:
+        return (), None
+    found = charges(Charging(known, usage, at), running, period)
+    return tuple(each for each in found if each[1].role is not Role.TRUE_UP), period
+
+
+def _late(stored: Invoice | None) -> tuple[InvoiceLine, ...]:
+    """Return the corrections that a stored draft carries."""
+    lines = stored.lines if stored is not None else ()
+    return tuple(line for line in lines if line.role is Role.ADJUSTMENT)
 
 
 def _discounted(
@@ -166,8 +201,12 @@ def _drafted(invoice: Invoice, subscription: Subscription, window: Window) -> Cl
 
 
 def _owed(invoice: Invoice) -> bool:
-    """Tell whether a finalized invoice has something unpaid."""
-    return invoice.status is InvoiceStatus.FINALIZED and invoice.amount_remaining > 0
+    """Tell whether a finalized invoice has something unpaid that wallets may pay.
+
+    One that buys credits is never settled from wallets.
+    """
+    unpaid = invoice.status is InvoiceStatus.FINALIZED and invoice.amount_remaining > 0
+    return unpaid and invoice.invoice_type is not InvoiceType.CREDIT
 
 
 def _finalized(invoice: Invoice) -> Claim:

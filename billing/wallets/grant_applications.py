@@ -135,10 +135,15 @@ def process(
 
 
 def apply_grants(
-    stores: Stores, subscriptions: Iterable[Subscription], at: datetime
+    stores: Stores,
+    subscriptions: Iterable[Subscription],
+    at: datetime,
+    *,
+    until: datetime | None = None,
 ) -> tuple[GrantApplication, ...]:
     """Give all credits that grants owe at an instant, in order of period start, each in a commit.
 
+    With `until` only those whose period starts by then: what is owed later has its turn later.
     Returns the applications that were decided. Done again, or after it was cut off anywhere, it
     goes on where the stores stand. Raises VersionConflict where another writer was first: then it
     is to be called again.
@@ -158,7 +163,9 @@ def apply_grants(
                 work.append(_Granting(subscription, grant, facts, row, is_new=row is not last))
     done: list[GrantApplication] = []
     while waiting:
-        _, name, number = heappop(waiting)
+        begins, name, number = heappop(waiting)
+        if until is not None and begins > until:
+            break
         each = work[number]
         owner = each.subscription.customer_id, each.subscription.currency
         if owner not in ends:

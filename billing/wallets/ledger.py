@@ -148,6 +148,23 @@ def top_up(
     return writing.posted()
 
 
+def check_debit(request: Debit) -> Decimal:
+    """Return the credits that a debit asks for, after checking its shape.
+
+    Raises ValidationFailed naming the field. Source: wallets-alerts.md 5.
+    """
+    wanted = credits_of(request.credits)
+    if wanted <= 0:
+        raise ValidationFailed("a debit must take more than 0 credits", field="credits")
+    if request.reason is not Reason.MANUAL_BALANCE_DEBIT:
+        raise ValidationFailed(
+            f"{request.reason} is no reason for a manual debit", field="transaction_reason"
+        )
+    if not request.idempotency_key:
+        raise ValidationFailed("a debit needs an idempotency_key", field="idempotency_key")
+    return wanted
+
+
 def debit(
     holdings: Holdings,
     request: Debit,
@@ -161,15 +178,7 @@ def debit(
     Raises InvalidOperation with reason `insufficient_balance` where the balance does not allow it;
     the other refusals are those of `top_up`. Source: wallets-alerts.md 5.
     """
-    wallet, wanted = holdings.wallet, credits_of(request.credits)
-    if wanted <= 0:
-        raise ValidationFailed("a debit must take more than 0 credits", field="credits")
-    if request.reason is not Reason.MANUAL_BALANCE_DEBIT:
-        raise ValidationFailed(
-            f"{request.reason} is no reason for a manual debit", field="transaction_reason"
-        )
-    if not request.idempotency_key:
-        raise ValidationFailed("a debit needs an idempotency_key", field="idempotency_key")
+    wallet, wanted = holdings.wallet, check_debit(request)
     content = derived("content", "debit", wallet.id, wanted, request.description)
     if replay := _replayed(holdings, request.idempotency_key, content, recorded):
         return replay

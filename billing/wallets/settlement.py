@@ -123,13 +123,14 @@ def scope(wallet: Wallet) -> AllowedType:
     >>> scope(Wallet("w", "c", "usd", WalletType.PRE_PAID, day, allowed_price_types=both)).value
     'ALL'
     """
-    types = set(wallet.allowed_price_types)
-    return next(iter(types)) if len(types) == 1 else AllowedType.ALL
+    types = wallet.allowed_price_types
+    return types[0] if types and all(each is types[0] for each in types) else AllowedType.ALL
 
 
 def covers(wallet: Wallet, price_type: PriceType) -> bool:
     """Tell whether the credits of a wallet may go onto a line of a type."""
-    return scope(wallet) in (AllowedType.ALL, AllowedType(price_type.value))
+    only = scope(wallet)
+    return only is AllowedType.ALL or only.value == price_type.value
 
 
 def in_order(wallets: Iterable[Holdings]) -> list[Holdings]:
@@ -237,12 +238,15 @@ def settle_invoice(
     period_end: datetime | None = None,
     tax: Decimal = ZERO,
     amount_paid: Decimal = ZERO,
+    prepaid: Prepaid | None = None,
 ) -> Settlement:
     """Settle an invoice at the instant of its finalization. It never fails because of a wallet.
 
+    `prepaid` is what `prepaid_credits` gave for the same arguments, where the caller has asked.
     Source: wallets-alerts.md 7. Invoices of type CREDIT are not settled: pass no wallets.
     """
-    prepaid = prepaid_credits(lines, wallets, at, currency=currency, period_end=period_end)
+    if prepaid is None:
+        prepaid = prepaid_credits(lines, wallets, at, currency=currency, period_end=period_end)
     net = net_of(lines)
     after_credits = LOSSLESS.subtract(net, prepaid.total)
     owed = LOSSLESS.add(max(after_credits, ZERO), tax)

@@ -1,18 +1,21 @@
-"""What travels between the steps of the billing flow: batches of usage rows, then bills."""
+"""What travels between the steps of the billing flow: batches of usage rows, then bills or claims."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from billing.accounts import Account
-from billing.running import BillingRun
+from flows.metering.observing import Receipts
 from flows.stores.tables import STORED_MEMBERS
+from schemas.alert import Alert
 from schemas.errors import Refused
-from schemas.ids import SubscriptionId, SubscriptionLineId
 from schemas.period import Interval
 from schemas.usage import USAGE
+
+if TYPE_CHECKING:
+    from billing.running import BillingRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +41,54 @@ class ShardedUsage:
 
 
 @dataclass(frozen=True, slots=True)
-class RunningCharge:
-    """What a usage line has come to in its service period so far, settled as its preview is."""
-
-    subscription_id: SubscriptionId
-    line_id: SubscriptionLineId
-    display_name: str
-    meter_id: str
-    period: Interval
-    quantity: Decimal
-    amount: Decimal
-    currency: str
-
-
-@dataclass(frozen=True, slots=True)
 class CustomerBill:
     """All that a customer comes to at an instant, from the usage so far, or why it was refused.
 
     A later bill of the same customer takes the place of an earlier one, as cumulative rows do.
-    `charges` are those of the open periods; a flow that is run once leaves them out.
     """
 
     account: Account
     at: datetime
-    outcome: BillingRun | Refused
-    charges: tuple[RunningCharge, ...] = ()
+    outcome: "BillingRun | Refused"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedUsage:
+    """Rows that metering has stored and published, on their way to those who keep claims.
+
+    `missed` holds windows of which rows were left out: they are to be read from the store. `begins`
+    is 1 on the first of each partition, empty or not: what was stored before is to be read once all
+    have begun. All usage of the `partition` that was accepted before `until` is in this or came before.
+    `receipts` tell when the events were accepted that are new in the rows.
+    """
+
+    rows: pa.Table
+    missed: Interval | None = None
+    begins: int = 0
+    until: datetime | None = None
+    receipts: tuple[Receipts, ...] = ()
+    partition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardNews:
+    """The part of published usage that belongs to the customers of one shard, perhaps no row."""
+
+    shard: int
+    published: PublishedUsage
+
+
+@dataclass(frozen=True, slots=True)
+class KeptClaims:
+    """What a flush of a shard has kept: how many claims, which alerts it told, whom it refused.
+
+    `at` is when balances showed it; alerts and refusals come with the customers' names. Where nobody
+    waits any more, all usage before `until` is in the claims.
+    """
+
+    at: datetime
+    customers: int
+    alerts: tuple[tuple[str, Alert], ...] = ()
+    refused: tuple[tuple[str, Refused], ...] = ()
+    receipts: tuple[Receipts, ...] = ()
+    until: datetime | None = None

@@ -12,6 +12,7 @@ what is not older than they are, so that a flush costs what is new in it and not
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -144,7 +145,10 @@ class CumulativeUsage:
         """Return a part, which may be new."""
         customer, meter_id, generation = key
         of_customer = self._parts.setdefault(customer, {})
-        return of_customer.setdefault((meter_id, generation), _Part())
+        part = of_customer.get((meter_id, generation))
+        if part is None:
+            part = of_customer[meter_id, generation] = _Part()
+        return part
 
 
 def _split(table: pa.Table) -> Iterator[tuple[PartKey, pa.Table]]:
@@ -170,6 +174,15 @@ def _merged(
     the known one: equal versions have equal content. Both in and out are in order of time; `known`
     is touched only from the first window of `more` on.
     """
+    if more.num_rows == 1 and latest_by is not None and known.num_rows:
+        # The running minute goes on, or the next one begins: by far the most frequent news.
+        window, last = _window(more, 0), _window(known, known.num_rows - 1)
+        if window > last:
+            return _joined(known, more), [_minute(window)]
+        if window == last and _is_only(known, window) and _same(known, more, key):
+            if more[latest_by][0].as_py() <= known[latest_by][-1].as_py():
+                return known, []
+            return _joined(known.slice(0, known.num_rows - 1), more), [_minute(window)]
     first = int(_windows(more).min())
     place = int(np.searchsorted(_windows(known), first))
     # The last row of a key is kept, so that among equals it is the known one. The sort is stable.
@@ -180,10 +193,34 @@ def _merged(
         return known, []
     changed = _windows(more)[news]
     spans = Interval(instant(int(changed.min())), instant(int(changed.max())) + BASE_WINDOW)
-    merged = pa.concat_tables([known.slice(0, place), table.take(pa.array(places))])
-    if merged.column(0).num_chunks > CHUNKS_MAX:
-        merged = merged.combine_chunks()
-    return merged, [spans]
+    return _joined(known.slice(0, place), table.take(pa.array(places))), [spans]
+
+
+def _joined(before: pa.Table, after: pa.Table) -> pa.Table:
+    """Return rows that follow others, in not too many pieces."""
+    joined = pa.concat_tables([before, after])
+    return joined.combine_chunks() if joined.column(0).num_chunks > CHUNKS_MAX else joined
+
+
+def _window(table: pa.Table, row: int) -> int:
+    """Return the window of a row, in microseconds since 1970."""
+    at: Any = table["window_start"][row]
+    return int(at.value)
+
+
+def _is_only(known: pa.Table, window: int) -> bool:
+    """Tell whether the last row alone is of its window."""
+    return known.num_rows == 1 or _window(known, known.num_rows - 2) < window
+
+
+def _same(known: pa.Table, more: pa.Table, key: Sequence[str]) -> bool:
+    """Tell whether the last row of one table has the key of the first of another."""
+    return all(known[name][-1].as_py() == more[name][0].as_py() for name in key)
+
+
+def _minute(window: int) -> Interval:
+    """Return the time of a base window."""
+    return Interval(instant(window), instant(window) + BASE_WINDOW)
 
 
 def _last_of_each(table: pa.Table, key: Sequence[str], latest_by: str | None) -> Numbers:

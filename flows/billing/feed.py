@@ -7,13 +7,14 @@ no version that is newest is ever lost.
 """
 
 import threading
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from flows.billing.batches import PublishedUsage
+from flows.metering.observing import Receipts
 from operators.columns import Column
 from schemas.period import Interval
 from schemas.scope import Scope
@@ -21,14 +22,6 @@ from schemas.usage import BASE_WINDOW, USAGE
 
 ROWS_MAX = 100_000
 CELL_KEY = USAGE.names[: USAGE.names.index("version")]
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """What came since the last time: rows (USAGE), and windows of which rows were left out."""
-
-    rows: pa.Table
-    missed: Interval | None = None
 
 
 class UsageFeed:
@@ -43,29 +36,31 @@ class UsageFeed:
         self._lock = threading.Lock()
         self._waiting: list[pa.Table] = []
         self._missed: Interval | None = None
+        self._receipts: list[Receipts] = []
 
-    def publish(self, rows: pa.Table) -> None:
+    def publish(self, rows: pa.Table, receipts: Sequence[Receipts] = ()) -> None:
         """Take in rows that are stored already; those of others than the customers are ignored.
 
-        in: USAGE
+        `receipts` tell when the events were accepted that are new in them. in: USAGE
         """
         wanted = rows.filter(self._wanted(rows))
         if not wanted.num_rows:
             return
         with self._lock:
             self._waiting.append(wanted)
+            self._receipts += receipts
             if sum(each.num_rows for each in self._waiting) > self._rows_max:
                 self._shrink()
 
-    def take(self) -> Published | None:
+    def take(self) -> PublishedUsage | None:
         """Return what came since the last time, None if nothing did."""
         with self._lock:
-            waiting, missed = self._waiting, self._missed
-            self._waiting, self._missed = [], None
+            waiting, missed, receipts = self._waiting, self._missed, self._receipts
+            self._waiting, self._missed, self._receipts = [], None, []
         if not waiting and missed is None:
             return None
         rows = newest(pa.concat_tables(waiting)) if waiting else USAGE.empty_table()
-        return Published(rows, missed)
+        return PublishedUsage(rows, missed, receipts=tuple(receipts))
 
     def _wanted(self, rows: pa.Table) -> Column:
         """Say which rows are of the scope and of somebody who is billed."""

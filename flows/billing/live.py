@@ -1,31 +1,28 @@
-"""The billing dataflow for as long as a process lives: what `tally dev` runs beside metering.
+"""The billing dataflow beside metering in one process: what `tally dev` runs.
 
-Usage rows that the metering flow publishes become running charges, balances and alerts; periods
-that end by the clock become invoices. There is no recovery store: state is built anew from the
-table `usage` at each start. Invoices, wallets and alert states are in memory, worked out from the
-catalog and all usage, until money is kept in SQL.
+Usage rows that the metering flow publishes become claims, balances and alerts; what ends by the clock
+is closed by the scheduler (`flows.billing.scheduling`). There is no recovery store: money is in SQL,
+and usage is read from the table `usage` at each start.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from bytewax.testing import run_main
 
-from billing.accounts import Account
-from billing.periods.services import FINALIZATION_DELAY
-from flows.billing.charging import ChargeSettings
+from flows.billing.claiming import ClaimSettings, ClaimStores
+from flows.billing.claims_flow import ClaimHooks, claims_flow
 from flows.billing.feed import UsageFeed
-from flows.billing.flow import billing_flow
-from flows.billing.live_bills import LiveBills, LiveBillsSink
 from flows.billing.live_source import LiveUsageSource
-from flows.billing.stored import StoredUsage, UsageReads, meters_of
+from flows.billing.stored import StoredUsage
 from flows.stores.clickhouse import Store
 from flows.stores.registry import registered_meters
 from flows.stores.tables import MeterState
+from schemas.meter import Meter
 from schemas.scope import Scope
 
-FLUSH_EVERY = timedelta(milliseconds=500)
+FLUSH_EVERY = timedelta(milliseconds=250)
 TICK = timedelta(seconds=1)
 
 
@@ -34,45 +31,38 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def meters_built(store: Store, scope: Scope, accounts: Sequence[Account]) -> bool:
-    """Tell whether the store has all rows of the meters that accounts are billed by.
+def meters_built(store: Store, scope: Scope, meters: Iterable[Meter]) -> bool:
+    """Tell whether the store has all rows of some meters.
 
     What nobody registered has them. Raises StoreError.
     """
-    wanted = {meter.id for meter in meters_of(accounts)}
+    wanted = {meter.id for meter in meters}
     found = registered_meters(store, scope).values()
     return not any(each.meter_id in wanted and each.state is MeterState.BUILDING for each in found)
 
 
 def run_billing_live(
-    store: UsageReads,
-    scope: Scope,
-    accounts: Sequence[Account],
+    stored: StoredUsage,
+    kept: ClaimStores,
     feed: UsageFeed,
     stop: threading.Event,
     *,
-    bills: LiveBills,
+    hooks: ClaimHooks | None = None,
     built: Callable[[], bool] = lambda: True,
+    until: Callable[[], datetime] = now,
     clock: Callable[[], datetime] = now,
     flush_every: timedelta = FLUSH_EVERY,
     tick: timedelta = TICK,
-    delay: timedelta = FINALIZATION_DELAY,
 ) -> None:
-    """Bill the accounts on the calling thread until `stop` is set; readers look into `bills`.
+    """Keep claims on the calling thread until `stop` is set.
 
-    `store` serves this thread alone. Rows that are made of raw events for a new meter are not
-    published, so nothing is read before `built` says that they are there (see `meters_built`).
-    A customer is billed at most once a flush, whatever comes in; one who is refused is told of and
+    `stored` serves this thread alone. Rows that are made of raw events for a new meter are not
+    published, so nothing is read before `built` says that they are there (see `meters_built`). A
+    customer is looked at at most once a flush, whatever comes in; one who is refused is told of and
     leaves the others alone. The running minute counts whole, so that its events count at once.
-    Raises RuntimeError from StoreError where the store fails; the flow can then be run again with
-    the same `feed` and `bills`.
+    Raises RuntimeError from StoreError where a store fails; the flow can then be run again.
     """
-    stored = StoredUsage(store, scope, accounts)
-    flow = billing_flow(
-        LiveUsageSource(feed, stored, stop, bills.hooks.on_heartbeat, built),
-        accounts,
-        ChargeSettings(clock, flush_every=flush_every, delay=delay, tick=tick),
-        edges=stored.edges,
-        bills=LiveBillsSink(bills),
-    )
-    run_main(flow)
+    told = hooks or ClaimHooks()
+    source = LiveUsageSource(feed, stop, on_heartbeat=told.on_heartbeat, built=built, until=until)
+    settings = ClaimSettings(clock, flush_every, tick)
+    run_main(claims_flow(source, settings, kept, stored, told))

@@ -23,7 +23,7 @@ def bill_metered(catalog: Catalog, metered: Metered, as_of: datetime) -> Billing
     ledger refuses what the catalog plans.
     """
     names = {customer.id: customer.external_id for customer in catalog.customers}
-    accounts = accounts_of(catalog.subscriptions, catalog.wallets, names)
+    accounts = accounts_of(catalog.agreed, catalog.wallets, names, catalog.changes)
     bills = Bills()
     flow = billing_flow(
         UsageSource(partial(published, metered, catalog.meters)),

@@ -9,11 +9,12 @@ again that of the open period. Numbers are those of `flows.billing_usage`: both 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import pyarrow as pa
 
 from billing.ports import UsageBucket, UsageQuantity
-from flows.billing.cumulative import Change, CumulativeUsage
+from flows.billing.cumulative import Change
 from operators.answers import answer
 from operators.cells import cut_minutes
 from operators.partials import Partials, empty
@@ -51,6 +52,9 @@ class Remembered:
     """The answers that the last bill of each customer rests on."""
 
     answers: dict[str, dict[Question, UsageQuantity]] = field(default_factory=dict)
+    # What was asked for last, also where the answer is forgotten, and the end of what ran then.
+    asked: dict[str, tuple[Question, ...]] = field(default_factory=dict)
+    running_end: dict[str, datetime] = field(default_factory=dict)
 
     def forget(self, changes: Iterable[Change]) -> None:
         """Forget what the changed rows are a part of."""
@@ -62,6 +66,14 @@ class Remembered:
                     del known[question]
 
 
+class CustomerRows(Protocol):
+    """The rows of customers, as far as a period needs them."""
+
+    def usage(self, meter: Meter, external_customer_id: str, period: Interval) -> Partials:
+        """Return what is needed of a customer's usage of a meter for a period."""
+        ...
+
+
 class BillUsage:
     """The usage of one customer for one bill; `keep` lets the next bill have what it read.
 
@@ -70,7 +82,7 @@ class BillUsage:
 
     def __init__(
         self,
-        usage: CumulativeUsage,
+        usage: CustomerRows,
         edges: Edges,
         known: Remembered,
         external_customer_id: str,
@@ -111,6 +123,9 @@ class BillUsage:
     def keep(self) -> None:
         """Remember what this bill has read, in the place of what the one before it had."""
         self._known.answers[self._customer] = self._read
+        self._known.asked[self._customer] = tuple(self._read)
+        if self._running_minute is not None:
+            self._known.running_end[self._customer] = end_of_minute(self._running_minute)
 
     def _answer(self, meter: Meter, customers: Sequence[str], asked: Question) -> UsageQuantity:
         """Answer from the rows, and from counted pairs where an edge cuts a base window."""

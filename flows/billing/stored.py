@@ -1,14 +1,13 @@
-"""Stored usage for the live flow: all of it at the start, then what the feed cannot carry."""
+"""Stored usage for the billing dataflow: what a shard reads when it first needs it."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from billing.accounts import Account
 from flows.billing.batches import UsageBatch
 from flows.stores.tables import STORED_MEMBERS
 from operators.matching import match
@@ -16,6 +15,7 @@ from operators.windows import whole
 from schemas.meter import AggregationType, Meter
 from schemas.period import Interval
 from schemas.scope import Scope
+from schemas.subscription import Subscription
 from schemas.usage import BASE_WINDOW, PAIRS
 
 # So many cut minutes of customers are kept; each holds the few pairs of one customer and meter.
@@ -65,53 +65,60 @@ class UsageReads(Protocol):
 
 
 class StoredUsage:
-    """The usage of some accounts in one scope, read by one thread; every read may raise StoreError."""
+    """The usage of one scope, read by one thread; every read may raise StoreError.
 
-    def __init__(self, store: UsageReads, scope: Scope, accounts: Iterable[Account]) -> None:
-        known = tuple(accounts)
-        meters = meters_of(known)
+    `current` gives a meter as it is metered now; what was agreed on with a customer may name an older
+    generation of it.
+    """
+
+    def __init__(
+        self,
+        store: UsageReads,
+        scope: Scope,
+        current: Callable[[Meter], Meter] = lambda meter: meter,
+    ) -> None:
         self._store = store
         self._scope = scope
-        self._customers = sorted({account.external_id for account in known})
-        self._meters = [meter.id for meter in meters]
-        self._counting = [
-            meter.id for meter in meters if meter.aggregation.type is AggregationType.COUNT_UNIQUE
-        ]
+        self.current = current
         self._minutes: OrderedDict[MinuteKey, pa.Table] = OrderedDict()
 
-    def read(self, windows: Interval | None = None) -> UsageBatch:
-        """Return the rows and members of windows that start in an interval, or of all."""
-        start, end = (None, None) if windows is None else (windows.start, windows.end)
-        chosen = self._customers
+    def read(
+        self,
+        customers: Sequence[str],
+        meters: Collection[Meter],
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> UsageBatch:
+        """Return the rows and members of windows that start in [start, end), of some customers."""
+        names = sorted({meter.id for meter in meters})
         rows = self._store.read_usage(
-            self._scope, self._meters, start=start, end=end, customers=chosen
+            self._scope, names, start=start, end=end, customers=customers
         )
+        unique = sorted({meter.id for meter in meters if counts_members(meter)})
+        if not unique:
+            return UsageBatch(rows, STORED_MEMBERS.empty_table())
         members = self._store.read_members(
-            self._scope, self._counting, start=start, end=end, customers=chosen
+            self._scope, unique, start=start, end=end, customers=customers
         )
-        self._forget(rows)
         return UsageBatch(rows, members)
 
-    def with_members(self, rows: pa.Table) -> UsageBatch:
-        """Return published rows with the members of the cells that count them.
+    def members_of(self, rows: pa.Table, meters: Collection[Meter]) -> pa.Table:
+        """Return the members of the cells that published rows tell of, of meters that count them.
 
         Members are stored before the rows that tell of them are published. in: USAGE
         """
-        self._forget(rows)
-        counting = rows.filter(
-            pc.is_in(rows["meter_id"], value_set=pa.array(self._counting, pa.string()))
-        )
+        unique = sorted({meter.id for meter in meters if counts_members(meter)})
+        counting = rows.filter(pc.is_in(rows["meter_id"], value_set=pa.array(unique, pa.string())))
         if not counting.num_rows:
-            return UsageBatch(rows, STORED_MEMBERS.empty_table())
+            return STORED_MEMBERS.empty_table()
         bounds = pc.min_max(counting["window_start"]).as_py()
-        members = self._store.read_members(
+        return self._store.read_members(
             self._scope,
             pc.unique(counting["meter_id"]).to_pylist(),
             start=bounds["min"],
             end=bounds["max"] + BASE_WINDOW,
             customers=pc.unique(counting["external_customer_id"]).to_pylist(),
         )
-        return UsageBatch(rows, members)
 
     def edges(self, meter: Meter, interval: Interval, customers: Sequence[str]) -> pa.Table:
         """Return the counted pairs of the minutes that the ends of an interval cut. out: PAIRS.
@@ -140,8 +147,8 @@ class StoredUsage:
         self._minutes.move_to_end(key)
         return self._minutes[key]
 
-    def _forget(self, rows: pa.Table) -> None:
-        """Forget the minutes that rows tell of."""
+    def forget(self, rows: pa.Table) -> None:
+        """Forget the cut minutes that rows tell of. in: USAGE"""
         if not self._minutes or not rows.num_rows:
             return
         cells = rows.select(["meter_id", "window_start"]).group_by(["meter_id", "window_start"])
@@ -153,20 +160,24 @@ class StoredUsage:
             del self._minutes[key]
 
 
-def meters_of(accounts: Iterable[Account]) -> tuple[Meter, ...]:
-    """Return the meters that the lines of accounts are priced by, in order of their ids.
+def meters_of(subscriptions: Iterable[Subscription]) -> tuple[Meter, ...]:
+    """Return the meters that the lines of subscriptions are priced by, in order of their ids.
 
     >>> meters_of([])
     ()
     """
     found = {
         line.meter.id: line.meter
-        for account in accounts
-        for subscription in account.subscriptions
+        for subscription in subscriptions
         for line in subscription.lines
         if line.meter is not None
     }
     return tuple(found[name] for name in sorted(found))
+
+
+def counts_members(meter: Meter) -> bool:
+    """Tell whether a meter counts distinct members, which are stored beside its rows."""
+    return meter.aggregation.type is AggregationType.COUNT_UNIQUE
 
 
 def is_cut(at: datetime) -> bool:

@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import bill, demo, dev, ingest, keys, meter, migrate, run, serve, usage
+from flows.cli import (
+    apply,
+    bill,
+    demo,
+    dev,
+    explain,
+    ingest,
+    keys,
+    meter,
+    migrate,
+    run,
+    serve,
+    usage,
+)
 from flows.cli.output import say
 from schemas.errors import TallyError
 
@@ -58,10 +71,12 @@ app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.command("dev", epilog=dev.EXAMPLE)(dev.dev)
 app.command("ingest", epilog=ingest.EXAMPLE)(ingest.ingest)
 app.command("usage", epilog=usage.EXAMPLE)(usage.usage)
+app.command("explain", epilog=explain.EXAMPLE)(explain.explain)
 app.command("meter", epilog=meter.EXAMPLE)(meter.meter)
 app.command("bill", epilog=bill.EXAMPLE)(bill.bill)
 app.command("serve", epilog=serve.EXAMPLE)(serve.serve)
 app.command("migrate", epilog=migrate.EXAMPLE)(migrate.migrate)
+app.command("apply", epilog=apply.EXAMPLE)(apply.apply)
 app.add_typer(keys.app, name="keys")
 app.add_typer(run.app, name="run")
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli import run_billing
+
 EXAMPLE = "Example: tally run metering --catalog catalog.yaml --brokers localhost:9092"
 
 app = typer.Typer(
@@ -15,6 +17,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+
+app.command("billing", epilog=run_billing.EXAMPLE)(run_billing.billing)
 
 
 @app.callback()

@@ -26,6 +26,7 @@ from flows.metrics.workers import FOLDER_VARIABLE
 
 REQUEST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 FLUSH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+DELIVERY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 BATCH_BUCKETS = (1, 10, 100, 1000, 5000, 10_000, 25_000, 50_000, 100_000)
 VISIBLE_BUCKETS = (
     0.1,
@@ -59,6 +60,7 @@ class Series:
         self._events(registry)
         self._flow(registry)
         self._state(registry)
+        self._outbox(registry)
 
     def _build_info(self, registry: CollectorRegistry) -> None:
         """Say what runs."""
@@ -225,6 +227,36 @@ class Series:
             ("flow",),
             registry=registry,
             multiprocess_mode="livesum",
+        )
+
+    def _outbox(self, registry: CollectorRegistry) -> None:
+        """Make what the outbox job feeds."""
+        self.webhook_deliveries = Counter(
+            "tally_webhook_deliveries_total",
+            "Attempts to deliver a message: delivered, retry, exhausted.",
+            ("env", "result"),
+            registry=registry,
+        )
+        self.webhook_delivery_seconds = Histogram(
+            "tally_webhook_delivery_seconds",
+            "How long attempts took, from the look-up of the host to the beginning of the answer.",
+            ("env", "result"),
+            registry=registry,
+            buckets=DELIVERY_BUCKETS,
+        )
+        self.outbox_pending = Gauge(
+            "tally_outbox_pending",
+            "What waits to leave: rows for topics, rows and deliveries for webhooks.",
+            ("env", "sink"),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.outbox_oldest_seconds = Gauge(
+            "tally_outbox_oldest_seconds",
+            "How long the oldest of it has waited, retries included.",
+            ("env", "sink"),
+            registry=registry,
+            multiprocess_mode="livemax",
         )
 
 

@@ -8,21 +8,18 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import structlog
 
 from billing.access import Authenticator
-from billing.accounts import Account, accounts_of
 from billing.api.services import Services
 from billing.stores.database import Database, at_head
 from billing.stores.keys import SqlKeys
 from flows.access import configured_keys, first_key
-from flows.billing.feed import UsageFeed
-from flows.billing.live import meters_built, now, run_billing_live
-from flows.billing.live_bills import LiveBills, LiveHooks
+from flows.billing.live import now
 from flows.catalog import Catalog
 from flows.connectors.event_door import LogDoor
 from flows.connectors.usage_answers import StoredAnswers
@@ -30,12 +27,15 @@ from flows.data_folder import LOG_FILE, STORE_FOLDER
 from flows.log.embedded import EmbeddedLog, open_log
 from flows.metering.flow import FLOW
 from flows.metering.registry import registered
-from flows.metrics.observer import DoorObserver, SeriesObserver, observe_request
+from flows.metrics.observer import DoorObserver, observe_request
 from flows.metrics.series import exposition, series
 from flows.serving.catalog import FileCatalog
+from flows.serving.catalog_money import put_into
+from flows.serving.embedded_billing import EmbeddedBilling, FollowedMetering
 from flows.serving.embedded_metering import (
     RETENTION_EVERY_SECONDS,
     expect_log_reaches_back,
+    read_before,
     retain_log,
     run_embedded_metering,
 )
@@ -45,10 +45,8 @@ from flows.settings import Settings
 from flows.sql_store import open_sql
 from flows.stores.clickhouse import Store, open_store
 from flows.stores.dead_letters import insert_rejected
-from schemas.alert import Alert
-from schemas.errors import Refused, StoreError, TallyError
+from schemas.errors import StoreError, TallyError
 from schemas.health import Check
-from schemas.meter import Meter
 from schemas.scope import Scope
 
 STOP_SECONDS_MAX = 60.0
@@ -97,26 +95,26 @@ class EmbeddedInstance:
         self.meters = registered(
             self._opened.store, catalog.meters, flow=FLOW, shards=settings.shards
         )
-        self._accounts = metered_accounts(catalog, self.meters)
-        names = {account.external_id for account in self._accounts}
         # What no request waits for: when a key was used last.
         self._errands = ThreadPoolExecutor(1, "errands")
-        self._feed = UsageFeed(self._scope, names)
         self._metering = Supervised("metering", self._meter, self._failed)
-        self._billing = Supervised("billing", self._bill, self._failed)
-        self.bills = LiveBills(
-            LiveHooks(
-                on_alert=self._alerted,
-                on_refused=self._refused,
-                on_heartbeat=self._billing.beat,
-            )
+        opened = self._opened
+        self._followed = FollowedMetering(opened.log.end_offset, read_before(settings), settings)
+        self.billing = EmbeddedBilling(
+            settings,
+            opened.database,
+            opened.billing_reads,
+            opened.reads,
+            self._followed,
+            self._failed,
         )
+        put_into(self.billing.stores, catalog, now())
         self._retention = threading.Thread(target=self._retain, name="retention", daemon=True)
 
     def start(self) -> None:
         """Begin to meter and to bill."""
         self._metering.start()
-        self._billing.start()
+        self.billing.start(self.meters)
         self._retention.start()
 
     def stop(self) -> bool:
@@ -127,8 +125,7 @@ class EmbeddedInstance:
         self._errands.shutdown()
         self._metering.ask_to_stop()
         ended = self._metering.join(STOP_SECONDS_MAX)
-        self._billing.ask_to_stop()
-        ended = self._billing.join(STOP_SECONDS_MAX) and ended
+        ended = self.billing.join(STOP_SECONDS_MAX) and ended
         if ended:
             if self._retention.ident is not None:
                 self._retention.join(STOP_SECONDS_MAX)
@@ -172,7 +169,7 @@ class EmbeddedInstance:
             "log": opened.log.check,
             "clickhouse": lambda: opened.reads.engine.command("SELECT 1"),
             "metering": self._metering.check,
-            "billing": self._billing.check,
+            "billing": self.billing.check,
         }
         return [checked(name, look) for name, look in looks.items()]
 
@@ -203,25 +200,8 @@ class EmbeddedInstance:
             self.meters,
             flow.stopping,
             beat=flow.beat,
-            observer=SeriesObserver(
-                series(),
-                flow=FLOW,
-                environments=[self._scope.environment_id],
-                environment=self._scope.environment_id,
-            ),
-            publish=self._feed.publish,
-        )
-
-    def _bill(self, flow: Supervised) -> None:
-        """Run the billing dataflow until it is told to stop."""
-        run_billing_live(
-            self._opened.billing_reads,
-            self._scope,
-            self._accounts,
-            self._feed,
-            flow.stopping,
-            bills=self.bills,
-            built=partial(meters_built, self._opened.billing_reads, self._scope, self._accounts),
+            observer=self._followed,
+            publish=self.billing.publish,
         )
 
     def _retain(self) -> None:
@@ -241,35 +221,6 @@ class EmbeddedInstance:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         self._log.error("flow failed", flow=name, problem=str(cause), again_in_seconds=seconds)
-
-    def _alerted(self, customer: str, alert: Alert) -> None:
-        """Tell of an alert."""
-        labels = self._scope.environment_id, str(alert.alert_type), str(alert.status)
-        series().alerts.labels(*labels).inc()
-        self._log.warning(
-            "alert", customer=customer, type=str(alert.alert_type), state=str(alert.status)
-        )
-
-    def _refused(self, customer: str, why: Refused) -> None:
-        """Tell why a customer is not billed."""
-        self._log.error("not billed", customer=customer, problem=str(why))
-
-
-def metered_accounts(catalog: Catalog, meters: Sequence[Meter]) -> Sequence[Account]:
-    """Return the accounts of a catalog, their lines with the generations that are metered."""
-    by_id = {meter.id: meter for meter in meters}
-    subscriptions = [
-        replace(
-            subscription,
-            lines=tuple(
-                replace(line, meter=by_id.get(line.meter.id, line.meter)) if line.meter else line
-                for line in subscription.lines
-            ),
-        )
-        for subscription in catalog.subscriptions
-    ]
-    names = {customer.id: customer.external_id for customer in catalog.customers}
-    return accounts_of(subscriptions, catalog.wallets, names)
 
 
 def expect_at_head(database: Database) -> None:

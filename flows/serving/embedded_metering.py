@@ -89,19 +89,23 @@ def source_settings(settings: Settings) -> LogSourceSettings:
     )
 
 
+def read_before(settings: Settings) -> int:
+    """Return the offset in the log at which the flow goes on."""
+    position = committed_position(Path(settings.data) / "metering" / "recovery")
+    return 0 if position is None else position.offset
+
+
 def expect_log_reaches_back(log: EmbeddedLog, settings: Settings) -> None:
     """Raise StoreError if the log lacks records that the flow has not metered yet."""
-    position = committed_position(Path(settings.data) / "metering" / "recovery")
-    expect_at_hand(log, 0 if position is None else position.offset)
+    expect_at_hand(log, read_before(settings))
 
 
 def retain_log(settings: Settings, log: EmbeddedLog) -> Removed:
     """Remove what the log need not keep: too old or too much, and before where a restart resumes."""
-    position = committed_position(Path(settings.data) / "metering" / "recovery")
     return retain(
         log,
         hours=settings.log_hours,
         megabytes=settings.log_megabytes,
         now=datetime.now(UTC),
-        stored_offset=0 if position is None else position.offset,
+        stored_offset=read_before(settings),
     )

@@ -10,18 +10,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import inspect, text
 
-from billing.ports import UsageBucket, UsageQuantity
-from billing.stores.database import Database, open_database
+from billing.ports import Stores, UsageBucket, UsageQuantity
+from billing.stores.database import Database, migrate, open_database
+from billing.stores.memory import MemoryStore
+from billing.stores.money import SqlStores
+from billing.stores.scopes import ensure_scope
 from schemas.ids import CustomerId, EntitlementId, FeatureId, PlanId, SubscriptionId
 from schemas.meter import Aggregation, AggregationType, Meter
 from schemas.period import Interval
 from schemas.price import BillingModel, InvoiceCadence, Price, PriceType, Tier, TierMode
+from schemas.scope import Scope
 from schemas.subscription import Entitlement, Plan, ResetPeriod, Subscription
 
 Reading = tuple[datetime, Decimal]
@@ -205,3 +210,64 @@ def open_at(empty_database: object) -> Iterator[Callable[[str], Database]]:
             return database
 
         yield open_one
+
+
+@pytest.fixture(scope="session")
+def migrated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Database]]:
+    """Return a giver of one database of each kind, which tests share, each in a scope of its own."""
+    found: dict[str, Database] = {}
+
+    def database(kind: str) -> Database:
+        if kind not in found:
+            url = f"sqlite:///{tmp_path_factory.mktemp('money') / 'tally.db'}"
+            if kind == "postgres":
+                url = f"{request.getfixturevalue('postgres')}/postgres"
+            found[kind] = open_database(url)
+            migrate(found[kind])
+        return found[kind]
+
+    yield database
+    for each in found.values():
+        each.close()
+
+
+@pytest.fixture(scope="session")
+def fresh_stores(migrated: Callable[[str], Database]) -> Callable[[str], Stores]:
+    """Return a maker of empty stores of money: in "memory", "sqlite" or "postgres"."""
+    numbers = count()
+
+    def make(kind: str) -> Stores:
+        if kind == "memory":
+            return MemoryStore()
+        database = migrated(kind)
+        scope = Scope(f"tenant_{next(numbers)}", "env_test")
+        ensure_scope(database, scope, datetime(2026, 1, 1, tzinfo=UTC))
+        return SqlStores(database, scope)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def everything() -> Callable[[Stores], object]:
+    """Return what tells all that stores of money keep, to be compared."""
+
+    def told(stores: Stores) -> object:
+        if isinstance(stores, MemoryStore):
+            return stores.tables.copy()
+        assert isinstance(stores, SqlStores)
+        scope = stores._scope
+        found = {}
+        with stores._database.reading() as session:
+            for name in inspect(stores._database.engine).get_table_names():
+                if name in ("tenants", "environments", "alembic_version"):
+                    continue
+                rows = session.execute(
+                    text(f"SELECT * FROM {name} WHERE tenant_id = :tenant"),
+                    {"tenant": scope.tenant_id},
+                )
+                found[name] = sorted(map(repr, rows))
+        return found
+
+    return told

@@ -83,6 +83,7 @@ def test_an_adjustment_is_the_line_it_corrects_with_the_difference(
     assert found.metadata["adjusts_line_id"] == line.id
     assert found.explanation["adjusts"] == {
         "line_id": line.id,
+        "role": "usage",
         "correct": "25.00",
         "billed": ["20.00"],
     }

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.invoices.closing import close_due, due, finalize
+from billing.invoices.closing import due, finalize
 from billing.invoices.drafting import draft, service_key
 from billing.periods.services import windows
 from billing.ports import Changes, UsageReader
 from billing.stores.memory import MemoryStore
 from billing.subscriptions.subscribing import subscribe
+from billing.use_cases.closing_periods import close_due
 from billing.wallets.holdings import Holdings, settled_credits
 from billing.wallets.ledger import TopUp, top_up
 from schemas.errors import InvalidOperation

@@ -16,7 +16,8 @@ from billing.ports import UsageReader
 from billing.pricing.charging import Charge, Charging
 from billing.pricing.commitment_terms import commit_line, commit_subscription
 from billing.pricing.committing import charges
-from billing.subscriptions.subscribing import cancel, reprice, subscribe
+from billing.subscriptions.cancelling import ended_at_once
+from billing.subscriptions.subscribing import reprice, subscribe
 from schemas.commitment import Commitment, CommitmentType
 from schemas.errors import ValidationFailed
 from schemas.ids import EntitlementId, FeatureId, PlanId
@@ -243,7 +244,7 @@ def test_a_year_that_is_cut_owes_its_part_with_the_last_period(
     # 1 January to 1 July are 181 of 365 days: 1200 × 181 / 365 = 595.07.
     year = promise("1200", true_up=True, duration=BillingPeriod.ANNUAL)
     subscription = commit_subscription(subscribed(acme, tokens, flat("1")), year)
-    ended = cancel(subscription, datetime(2026, 7, 1, tzinfo=UTC))
+    ended = ended_at_once(subscription, datetime(2026, 7, 1, tzinfo=UTC))
     usage = listed([(at(3), Decimal(300)), (at(160), Decimal(100))])
     by_month = [billed(ended, usage, number) for number in range(1, 7)]
     assert [len(month) for month in by_month] == [1, 1, 1, 1, 1, 2]

@@ -7,11 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from billing.invoices.closing import close_due
 from billing.invoices.correcting import corrections
 from billing.ports import UsageReader
 from billing.stores.memory import MemoryStore
 from billing.subscriptions.subscribing import subscribe
+from billing.use_cases.closing_periods import close_due
 from schemas.ids import InvoiceId
 from schemas.invoice import Invoice, InvoiceLine, InvoiceStatus
 from schemas.money import total

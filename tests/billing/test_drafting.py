@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from billing.invoices.drafting import draft, service_key
 from billing.periods.services import open_services, open_window, windows
 from billing.ports import UsageReader
-from billing.subscriptions.subscribing import cancel, subscribe
+from billing.subscriptions.cancelling import ended_at_once
+from billing.subscriptions.subscribing import subscribe
 from billing.wallets.holdings import Holdings
 from billing.wallets.ledger import TopUp, top_up
 from schemas.ids import CustomerId, PlanId, WalletId
@@ -123,7 +124,7 @@ def test_a_cancellation_bills_what_was_used_and_leaves_earlier_invoices_alone(
     before = [
         draft(subscription, each, usage, (), as_of=at(2)) for each in windows(subscription, at(2))
     ]
-    gone = cancel(subscription, at(2, 11))
+    gone = ended_at_once(subscription, at(2, 11))
     after = [draft(gone, each, usage, (), as_of=at(2, 12)) for each in windows(gone, at(2, 12))]
     assert [each.lines for each in after[:2]] == [each.lines for each in before]
     final = after[2]

@@ -10,7 +10,7 @@ from billing.pricing.rating import cost
 from schemas.decimals import plain
 from schemas.ids import EntitlementId, FeatureId
 from schemas.money import settle
-from schemas.price import PriceRequest, price_from
+from schemas.price_request import PriceRequest, price_from
 from schemas.subscription import Entitlement, ResetPeriod
 
 FILES = ("entitlement.json",)

@@ -27,7 +27,8 @@ from schemas.errors import Refused
 from schemas.invoice import InvoiceStatus, PaymentStatus
 from schemas.money import settle
 from schemas.period import Interval
-from schemas.price import Price, PriceRequest, price_from
+from schemas.price import Price
+from schemas.price_request import PriceRequest, price_from
 from schemas.subscription import ProrationBehavior, SubscriptionStatus, after
 
 FILES = ("invoice.json",)

@@ -11,15 +11,13 @@ from schemas.money import allocate, settle, total
 from schemas.price import (
     BillingModel,
     Price,
-    PriceRequest,
     PriceType,
     Rounding,
     Tier,
     TierMode,
     TransformQuantity,
-    price_warnings,
-    validate_price,
 )
+from schemas.price_request import PriceRequest, price_warnings, validate_price
 
 FILES = ("pricing.json",)
 

@@ -12,7 +12,7 @@ from schemas.doors import read_interval
 from schemas.errors import Refused
 from schemas.money import settle
 from schemas.period import Interval
-from schemas.price import PriceRequest, price_from
+from schemas.price_request import PriceRequest, price_from
 from schemas.subscription import ProrationBehavior, ProrationStrategy
 
 FILES = ("proration.json",)

@@ -7,12 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from schemas.errors import ValidationFailed
-from schemas.price import (
-    BillingModel,
-    InvoiceCadence,
+from schemas.price import BillingModel, InvoiceCadence, Rounding, Tier
+from schemas.price_request import (
     PriceRequest,
-    Rounding,
-    Tier,
     price_faults,
     price_from,
     price_warnings,

@@ -1,8 +1,17 @@
 """What Alembic runs around the steps: they happen in the transaction that it was handed."""
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 from alembic import context
 
+from billing import stores
 from billing.stores.models import Model
+
+# A table is known once the file that describes it was imported.
+for module in iter_modules(stores.__path__):
+    if module.name.endswith("_models"):
+        import_module(f"{stores.__name__}.{module.name}")
 
 
 def run() -> None:

@@ -1,14 +1,20 @@
-"""Requests about objects, with the fields of api-fields.md."""
+"""Conditions and orders of searches (api.md 1.11)."""
 
-from pydantic import StrictBool
+from pydantic import BaseModel, ConfigDict, StrictBool
 
-from schemas.api.values import ApiRequest, RequiredText
+from schemas.api.values import RequiredText
 from schemas.api.words import DataTypeWord, FilterOperatorTypeWord, SortDirectionWord
 from schemas.doors import DecimalField, InstantField
 
 
-class FilterValue(ApiRequest):
-    """What a request says of: filter value."""
+class Strict(BaseModel):
+    """A part of a search: members that it does not know are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FilterValue(Strict):
+    """The operand of a condition: the one member that fits the field is used."""
 
     string: str | None = None
     number: DecimalField | None = None
@@ -17,8 +23,8 @@ class FilterValue(ApiRequest):
     array: list[str] | None = None
 
 
-class FilterCondition(ApiRequest):
-    """What a request says of: filter condition."""
+class FilterCondition(Strict):
+    """A condition on a field; all conditions of a search must hold."""
 
     field: RequiredText
     operator: FilterOperatorTypeWord
@@ -26,8 +32,8 @@ class FilterCondition(ApiRequest):
     value: FilterValue
 
 
-class SortCondition(ApiRequest):
-    """What a request says of: sort condition."""
+class SortCondition(Strict):
+    """A field to order by; descending unless it says otherwise."""
 
     field: RequiredText
     direction: SortDirectionWord | None = None

@@ -9,9 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+from kept import Kept
 
 from billing.api.app import build_app
 from billing.api.services import Services
+from billing.stores.database import Database, migrate
+from billing.stores.scopes import ensure_scope
 from schemas.access import Principal, Role
 from schemas.answer import Answer, Group, Point
 from schemas.event_query import EventPage, EventQuery, StoredEvent, UsageQuery
@@ -205,3 +208,15 @@ def api() -> Iterator[Api]:
     made = Api()
     with made.runner:
         yield made
+
+
+@pytest.fixture
+def kept(api: Api, empty_database: Any, open_at: Any) -> Kept:
+    """Let the application keep everything in an empty SQLite store; two scopes are in it."""
+    database: Database = open_at(empty_database("sqlite"))
+    migrate(database)
+    for scope in (HERE, Scope("tenant_2", "env_2")):
+        ensure_scope(database, scope, NOW)
+    made = Kept(database, NOW)
+    api.change(environment=made.environment, clock=lambda: made.now)
+    return made

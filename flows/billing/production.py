@@ -1,0 +1,154 @@
+"""`tally run billing`: running claims and the scheduler on Kafka, ClickHouse and SQL, until it is stopped.
+
+Nothing of it is kept in a folder: usage is in ClickHouse, money in SQL, and what is published meanwhile
+comes over the topic `usage`. So any number of processes can be started and ended.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+from bytewax.testing import cluster_main
+
+from billing.stores.claims import SqlClaims
+from billing.stores.turns import turn
+from flows.billing.claiming import ClaimSettings, ClaimStores
+from flows.billing.claims_flow import claims_flow
+from flows.billing.generations import Generations
+from flows.billing.live import FLUSH_EVERY, TICK, now
+from flows.billing.metering_progress import MeteringProgress
+from flows.billing.passing import JOB, Telling, opened_money
+from flows.billing.stored import StoredUsage
+from flows.catalog import load_catalog
+from flows.connectors.kafka_source import KafkaSettings, partitions_of
+from flows.connectors.usage_source import UsageTopic, UsageTopicHooks, UsageTopicSource
+from flows.metering.cluster import PEER_GONE, is_lost_peer, run_processes, watch_lifeline
+from flows.metrics.heartbeat import Heartbeat
+from flows.metrics.server import serve_metrics
+from flows.serving.catalog_money import put_into
+from flows.serving.supervision import checked
+from flows.settings import Settings
+from flows.stopping import stop_on_signals
+from flows.stores.clickhouse import open_store
+from schemas.errors import StoreError, ValidationFailed
+from schemas.health import Check
+from schemas.scope import Scope
+
+STOP_SECONDS_MAX = 30.0
+
+
+def run_billing(
+    settings: Settings,
+    *,
+    catalog: str | None = None,
+    processes: int = 1,
+    process: int | None = None,
+    addresses: Sequence[str] = (),
+) -> None:
+    """Bill until SIGTERM or SIGINT, or a failure. With `processes` above 1 it starts so many.
+
+    With `process` it is one of those at `addresses`. A `catalog` is put into the money store first.
+    Raises ValidationFailed and StoreError.
+    """
+    for name in ("clickhouse_url", "database_url"):
+        if not getattr(settings, name):
+            raise ValidationFailed(
+                f"`tally run billing` needs TALLY_{name.upper()}: without it use `tally dev`, or "
+                "`--once` on a folder that nobody holds",
+                field=name,
+            )
+    partitions = partitions_of(_usage_topic(settings))
+    if process is None:
+        with ExitStack() as held:
+            _, stores = opened_money(settings, held)
+            if catalog:
+                put_into(stores, load_catalog(catalog), now())
+        if processes > 1:
+            run_processes(processes)
+            return
+    _run(settings, partitions, process or 0, addresses)
+
+
+def _run(
+    settings: Settings, partitions: Sequence[int], process: int, addresses: Sequence[str]
+) -> None:
+    """Bill in this process until it is told to stop."""
+    stop = stop_on_signals()
+    has_parent = watch_lifeline()
+    scope = Scope(settings.tenant, settings.environment)
+    heartbeat = Heartbeat()
+    with ExitStack() as held:
+        database, stores = opened_money(settings, held)
+        claims = SqlClaims(database, scope)
+        # One for the thread of the flow, one for that of the scheduler.
+        reads, answers = (
+            held.enter_context(open_store(settings.clickhouse_url, settings.clickhouse_database))
+            for _ in range(2)
+        )
+        generations = Generations(reads, scope)
+        progress = MeteringProgress(
+            settings.kafka_brokers, settings.topic_events, settings.kafka_group, stop
+        )
+        progress.start()
+        telling = Telling(scope.environment_id)
+        scheduler = telling.scheduler(
+            stores, answers, scope, claims.usage_until, partial(turn, database, scope, JOB)
+        )
+        jobs = threading.Thread(target=scheduler.run, args=(stop,), name="scheduler", daemon=True)
+        jobs.start()
+        source = UsageTopicSource(
+            UsageTopic(settings.kafka_brokers, settings.topic_usage, scope),
+            partitions,
+            stop,
+            UsageTopicHooks(generations.built, progress.published_until, heartbeat.touch),
+        )
+        flow = claims_flow(
+            source,
+            ClaimSettings(now, FLUSH_EVERY, TICK, settings.shards, len(partitions)),
+            ClaimStores(stores, claims),
+            StoredUsage(reads, scope, generations.current),
+            telling.hooks(),
+        )
+        looks: dict[str, Callable[[], object]] = {
+            "sql": database.revision,
+            "log": lambda: partitions_of(_usage_topic(settings)),
+            "clickhouse": lambda: answers.engine.command("SELECT 1"),
+            "billing": heartbeat.check,
+        }
+
+        def readiness() -> Sequence[Check]:
+            return [checked(name, look) for name, look in looks.items()]
+
+        if settings.metrics_port:
+            port = settings.metrics_port + process
+            held.callback(serve_metrics(port, readiness, host=settings.host).close)
+        try:
+            cluster_main(flow, list(addresses), process)
+        except BaseException as error:
+            if not is_lost_peer(error):
+                raise
+            if has_parent:
+                # Who started the processes says what became of them.
+                sys.exit(PEER_GONE)
+            raise StoreError("another process of the cluster has gone: start all again") from error
+        finally:
+            stop.set()
+            jobs.join(STOP_SECONDS_MAX)
+    sys.stderr.write("billing stopped\n")
+
+
+def _usage_topic(settings: Settings) -> KafkaSettings:
+    """Return what names the topic `usage` to those who ask the broker."""
+    return KafkaSettings(
+        settings.kafka_brokers,
+        settings.topic_usage,
+        settings.kafka_group,
+        settings.tenant,
+        settings.environment,
+        batch_records_max=settings.batch_events_max,
+        event_bytes_max=settings.event_bytes_max,
+        lateness_microseconds=0,
+        idle_seconds=None,
+    )
