@@ -26,7 +26,6 @@ from schemas.subscription import (
     Plan,
     Subscription,
     SubscriptionAction,
-    SubscriptionStatus,
     after,
 )
 from schemas.wallet import TopUpRequest, Wallet, WalletRequest
@@ -103,7 +102,7 @@ def subscription_of(
         metadata=entry.metadata,
     )
     made = blank(SubscriptionId(identity("subs", key)), terms, customer, plan)
-    if entry.subscription_status == SubscriptionStatus.DRAFT:
+    if entry.subscription_status == "draft":
         return made
     # It is live from its start on, whenever that is looked at.
     begins = SubscriptionAction.START_TRIAL if made.trial_end else SubscriptionAction.ACTIVATE

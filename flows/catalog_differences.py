@@ -41,8 +41,8 @@ class FieldChange:
     """A field that gets another value."""
 
     field: str
-    old: object
-    new: object
+    old: Any
+    new: Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, StrictBool, model_validator
 
-from schemas.doors import DOOR, DecimalField, given, read_lower
+from schemas.api.fields import word_of
+from schemas.doors import DOOR, DecimalField, given
 from schemas.ids import AlertStreamId
 
 
@@ -111,13 +112,20 @@ class Alert:
     at: datetime
 
 
+def log_id(alert: Alert) -> str:
+    """Return the name of a change of state in the log: its stream's, which begins with `alert_`."""
+    return f"{alert.stream_id}_{alert.version}"
+
+
 class ThresholdRequest(BaseModel):
     """A level as a body gives it."""
 
     model_config = DOOR
 
     threshold: DecimalField
-    condition: Annotated[AlertCondition, BeforeValidator(read_lower)]
+    condition: Annotated[
+        AlertCondition, BeforeValidator(word_of(AlertCondition, cased=str.lower))
+    ]
 
     _given = model_validator(mode="before")(given)
 
@@ -127,12 +135,14 @@ class AlertSettingsRequest(BaseModel):
 
     model_config = DOOR
 
-    alert_enabled: bool = False
+    alert_enabled: StrictBool = False
     critical: ThresholdRequest | None = None
     warning: ThresholdRequest | None = None
     info: ThresholdRequest | None = None
     hysteresis_percent: DecimalField = Decimal(0)
-    unit: Annotated[AlertUnit, BeforeValidator(read_lower)] = AlertUnit.CURRENCY
+    unit: Annotated[AlertUnit, BeforeValidator(word_of(AlertUnit, cased=str.lower))] = (
+        AlertUnit.CURRENCY
+    )
 
     _given = model_validator(mode="before")(given)
 

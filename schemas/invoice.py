@@ -100,9 +100,17 @@ TRANSITIONS = {
     (InvoiceStatus.SKIPPED, InvoiceAction.VOID): InvoiceStatus.VOIDED,
 }
 
+# What is refused because it was done before, and the reason that the refusal names.
+REPEATED = {
+    (InvoiceStatus.FINALIZED, InvoiceAction.FINALIZE): "already_finalized",
+    (InvoiceStatus.VOIDED, InvoiceAction.VOID): "already_voided",
+}
+
 
 def after(status: InvoiceStatus, action: InvoiceAction) -> InvoiceStatus:
     """Return the status that an action leads to; any other pair raises InvalidOperation.
+
+    Its reason says so where that has been done already.
 
     >>> after(InvoiceStatus.DRAFT, InvoiceAction.FINALIZE).value
     'FINALIZED'
@@ -110,7 +118,10 @@ def after(status: InvoiceStatus, action: InvoiceAction) -> InvoiceStatus:
     try:
         return TRANSITIONS[status, action]
     except KeyError:
-        raise InvalidOperation(f"cannot {action} an invoice that is {status}") from None
+        text, reason = f"cannot {action} an invoice that is {status}", "illegal_transition"
+        if (status, action) in REPEATED:
+            text, reason = f"the invoice is already {status.lower()}", REPEATED[status, action]
+        raise InvalidOperation(text, reason=reason) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +208,8 @@ class Invoice:
     `total_tax` is what is added to the total, `included_tax` what the lines hold already;
     `adjustment_amount` is what credit notes take off what is due, `refunded_amount` what was given
     back. `generation` is the number of its voided predecessors. `requested` is set where somebody
-    asked for it, so that it is finalized even if all its lines are 0.
+    asked for it, so that it is finalized even if all its lines are 0. `edited_at` is when somebody
+    changed what may be changed of it, `paid_at` when nothing remained to be paid.
     """
 
     id: InvoiceId
@@ -237,3 +249,8 @@ class Invoice:
     description: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     version: int = 1
+    created_at: datetime | None = None
+    edited_at: datetime | None = None
+    paid_at: datetime | None = None
+    pdf_url: str = ""
+    idempotency_key: str | None = None

@@ -5,7 +5,7 @@ judges a body by the table of metering.md 6.1, and `meter_from` makes the record
 work with.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -129,7 +129,7 @@ class AggregationRequest(BaseModel):
 
 
 class MeterRequest(BaseModel):
-    """A CreateMeterRequest as a caller writes it; shape only, `fault_of` judges the content."""
+    """A CreateMeterRequest as a caller writes it; shape only, `faults_of` judges the content."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -184,28 +184,33 @@ def meter_from(
     id: str,  # noqa: A002 - the field's own name
     tenant_id: str,
     environment_id: str,
+    place: str = "",
 ) -> Meter:
     """Make the meter that a create request asks for.
 
-    Raises ValidationFailed with the reason of metering.md 6.1 and the member it is about. A meter
-    with an expression is refused as not built yet, so that none is ever metered wrongly.
+    Raises ValidationFailed with the reason of metering.md 6.1 and the member it is about, which
+    stands below `place` of the request; all faults are in its details. A meter with an expression is refused as not built yet, so that none is ever metered wrongly.
 
     >>> body = {"name": "Calls", "event_name": " api.call ", "aggregation": {"type": "count"}}
     >>> meter_from(body, id="m", tenant_id="t", environment_id="e").event_name
     'api.call'
     """
     request = body if isinstance(body, MeterRequest) else _shaped(body)
-    fault = request if isinstance(request, MeterFault) else fault_of(request)
-    if fault is not None:
+    faults = (request,) if isinstance(request, MeterFault) else faults_of(request)
+    if faults:
+        fault = faults[0]
+        problems = [{"field": place + each.field, "problem": each.reason} for each in faults]
         raise ValidationFailed(
-            f"meter refused at {fault.field}: {fault.reason}",
-            field=fault.field,
+            f"meter refused at {place}{fault.field}: {fault.reason}",
+            field=place + fault.field,
             reason=fault.reason,
+            details={"fields": problems},
         )
     assert isinstance(request, MeterRequest)
     if request.aggregation.expression:
         raise ValidationFailed(
-            "expressions are not built yet: name a field instead", field="aggregation.expression"
+            "expressions are not built yet: name a field instead",
+            field=f"{place}aggregation.expression",
         )
     return Meter(
         id=id,
@@ -214,25 +219,37 @@ def meter_from(
         name=request.name or "",
         event_name=_trimmed(request.event_name),
         aggregation=_aggregation(request.aggregation),
-        filters=tuple(
-            Filter(each.key or "", tuple(each.values or ())) for each in request.filters or ()
-        ),
+        filters=filters_from(request.filters or ()),
         reset_usage=ResetUsage((request.reset_usage or ResetUsage.BILLING_PERIOD).upper()),
     )
 
 
 def fault_of(request: MeterRequest) -> MeterFault | None:
-    """Judge a request by the table of metering.md 6.1, from its top to its end; None is valid.
+    """Return the first of the faults of a request; None is valid."""
+    return next(iter(faults_of(request)), None)
+
+
+def faults_of(request: MeterRequest) -> tuple[MeterFault, ...]:
+    """Judge a request by the table of metering.md 6.1, from its top to its end.
 
     Enumerations are read without regard to case, sizes exactly (api.md 1.7).
     """
-    faults = (
+    return (
         *_name_faults(request),
         *_aggregation_faults(request.aggregation),
         *_filter_faults(request.filters or []),
         *_reset_faults(request),
     )
-    return faults[0] if faults else None
+
+
+def filters_from(requests: Sequence[FilterRequest], place: str = "filters") -> tuple[Filter, ...]:
+    """Make the filters of a request by the table of metering.md 6.1. Raises ValidationFailed."""
+    faults = _filter_faults(requests)
+    if faults:
+        raise ValidationFailed(
+            f"{place} refused: {faults[0].reason}", field=place, reason=faults[0].reason
+        )
+    return tuple(Filter(each.key or "", tuple(each.values or ())) for each in requests)
 
 
 def _shaped(body: Mapping[str, object]) -> MeterRequest | MeterFault:
@@ -318,7 +335,7 @@ def read_multiplier(multiplier: object) -> Decimal | None:
     return None
 
 
-def _filter_faults(filters: list[FilterRequest]) -> list[MeterFault]:
+def _filter_faults(filters: Sequence[FilterRequest]) -> list[MeterFault]:
     """Judge the filters: a key, and at least one value; the empty text is a value."""
     faults = []
     for each in filters:

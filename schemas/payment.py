@@ -12,7 +12,16 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, StrictBool, model_validator
 
-from schemas.doors import DOOR, DecimalField, MetadataField, given, read_lower, read_upper
+from schemas.api.fields import word_of
+from schemas.doors import (
+    DOOR,
+    DecimalField,
+    MetadataField,
+    given,
+    read_decimal,
+    read_lower,
+    read_upper,
+)
 from schemas.errors import InvalidOperation
 from schemas.ids import InvoiceId, PaymentId
 from schemas.invoice import PaymentStatus
@@ -155,7 +164,9 @@ class PaymentStatusRequest(BaseModel):
 
     model_config = DOOR
 
-    payment_status: Annotated[PaymentStatus, BeforeValidator(read_upper)]
-    amount: DecimalField | None = None
+    payment_status: Annotated[
+        PaymentStatus, BeforeValidator(word_of(PaymentStatus, cased=str.upper))
+    ]
+    amount: Annotated[Decimal | None, BeforeValidator(read_decimal)] = None
 
     _given = model_validator(mode="before")(given)

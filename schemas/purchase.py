@@ -68,3 +68,4 @@ class Purchase:
     content: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     version: int = 1
+    created_by: str = ""

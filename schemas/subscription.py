@@ -322,6 +322,8 @@ class Subscription:
     version: int = 1
     changes: tuple[SubscriptionChange, ...] = ()
     cancel_proration_behavior: ProrationBehavior | None = None
+    line_item_grouping: str = ""
+    created_by: str = ""
 
     @property
     def payer_id(self) -> CustomerId:

@@ -93,6 +93,7 @@ class TaxAttachment:
     start_date: datetime | None = None
     end_date: datetime | None = None
     inclusive: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # An amount that is the same for every base is in none of them (billing.md 20).
@@ -132,6 +133,7 @@ class TaxAssociation:
             self.start_date,
             self.end_date,
             self.inclusive,
+            self.metadata,
         )
 
 
@@ -217,4 +219,5 @@ def tax_attachment_from(
         priority=request.priority,
         auto_apply=request.auto_apply,
         currency=request.currency,
+        metadata=request.metadata,
     )

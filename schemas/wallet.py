@@ -13,6 +13,8 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, model_validator
 
 from schemas.alert import AlertSettings, AlertSettingsRequest
+from schemas.api.fields import word_of
+from schemas.auto_topup import AutoTopup
 from schemas.doors import (
     DOOR,
     DecimalField,
@@ -21,7 +23,6 @@ from schemas.doors import (
     MetadataField,
     given,
     read_lower,
-    read_upper,
 )
 from schemas.ids import CustomerId, EntryId, LotId, WalletId
 
@@ -106,7 +107,10 @@ class ReferenceType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """An account in credits of one customer and one currency; its balance is in the ledger."""
+    """An account in credits of one customer and one currency; its balance is in the ledger.
+
+    `updated_at` and `updated_by` are of the last change of what is here; None before the first.
+    """
 
     id: WalletId
     customer_id: CustomerId
@@ -123,6 +127,10 @@ class Wallet:
     priority: int | None = None
     alert_settings: AlertSettings | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    auto_topup: AutoTopup | None = None
+    updated_at: datetime | None = None
+    created_by: str = ""
+    updated_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +156,8 @@ class Entry:
     content: str | None = None
     parent_id: EntryId | None = None
     description: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +198,9 @@ class WalletConfigRequest(BaseModel):
 
     model_config = DOOR
 
-    allowed_price_types: list[Annotated[AllowedType, BeforeValidator(read_upper)]] | None = None
+    allowed_price_types: (
+        list[Annotated[AllowedType, BeforeValidator(word_of(AllowedType, cased=str.upper))]] | None
+    ) = None
     overdraft_limit: DecimalField | None = None
 
     _given = model_validator(mode="before")(given)
@@ -202,7 +214,9 @@ class WalletRequest(BaseModel):
     customer_id: str | None = None
     external_customer_id: str | None = None
     currency: Annotated[str, BeforeValidator(read_lower)]
-    wallet_type: Annotated[WalletType, BeforeValidator(read_upper)] = WalletType.PRE_PAID
+    wallet_type: Annotated[
+        WalletType, BeforeValidator(word_of(WalletType, cased=str.upper))
+    ] = WalletType.PRE_PAID
     name: str | None = None
     description: str = ""
     conversion_rate: DecimalField | None = None
@@ -225,10 +239,11 @@ class TopUpRequest(BaseModel):
 
     credits_to_add: DecimalField | None = None
     amount: DecimalField | None = None
-    transaction_reason: Annotated[Reason, BeforeValidator(read_upper)]
+    transaction_reason: Annotated[Reason, BeforeValidator(word_of(Reason, cased=str.upper))]
     idempotency_key: str | None = None
     description: str = ""
     expiry_date_utc: InstantField | None = None
     priority: IntegerField | None = None
+    metadata: MetadataField = {}
 
     _given = model_validator(mode="before")(given)

@@ -22,7 +22,22 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp
 
-from billing.api import analytics, events, health, meters, usage
+from billing.api import (
+    analytics,
+    coupons,
+    customers,
+    events,
+    features,
+    groups,
+    health,
+    invoices,
+    meters,
+    plans,
+    prices,
+    subscriptions,
+    taxes,
+    usage,
+)
 from billing.api.authentication import demand, key_in, refused
 from billing.api.bodies import Disconnected, Encoding, Receive, encoding_of, read_raw
 from billing.api.errors import MethodNotAllowed, answer_of
@@ -55,11 +70,20 @@ Connection = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BUILT: Mapping[tuple[str, str], Built] = {
+    **customers.BUILT,
+    **features.BUILT,
+    **groups.BUILT,
     **events.BUILT,
     **usage.BUILT,
     **analytics.BUILT,
     **meters.BUILT,
+    **plans.BUILT,
+    **prices.BUILT,
+    **coupons.BUILT,
+    **taxes.BUILT,
     **health.BUILT,
+    **invoices.BUILT,
+    **subscriptions.BUILT,
 }
 
 

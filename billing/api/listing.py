@@ -64,16 +64,37 @@ class Listing:
         return found
 
 
+def said(members: Mapping[Field, str | Sequence[str] | None]) -> list[Condition]:
+    """Return the conditions of members that say something: the text itself, or one of a list.
+
+    >>> [each.operator.value for each in said({"name": "Calls", "id": ["a", "b"], "event": ""})]
+    ['eq', 'in']
+    """
+    return [
+        Condition(name, Operator.EQ, value)
+        if isinstance(value, str)
+        else Condition(name, Operator.IN, tuple(value))
+        for name, value in members.items()
+        if value
+    ]
+
+
 def query_for(
-    asked: ApiSearch, listing: Listing, conditions: Iterable[Condition | Either] = ()
+    asked: ApiSearch,
+    listing: Listing,
+    conditions: Iterable[Condition | Either] = (),
+    *,
+    lives: bool = True,
 ) -> Query:
     """Return the query of a search: conditions of its own members, then those that all lists have.
 
-    `status` is "published" unless it says otherwise. Raises ValidationFailed naming what the
+    `status` is "published" unless it says otherwise; without `lives` the records have none, and it
+    asks for nothing. Raises ValidationFailed naming what the
     resource does not have.
     """
     found: list[Condition | Either] = list(conditions)
-    found.append(Condition("status", Operator.EQ, asked.status or Status.PUBLISHED))
+    if lives:
+        found.append(Condition("status", Operator.EQ, asked.status or Status.PUBLISHED))
     if asked.start_time is not None:
         found.append(Condition(CREATED_AT, Operator.GTE, asked.start_time))
     if asked.end_time is not None:

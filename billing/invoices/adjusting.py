@@ -5,7 +5,7 @@ subscription. So originals and adjustments together are always the price of the 
 whatever order it arrived (billing.md 16).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -69,10 +69,16 @@ def adjustments(
     time, with nothing left out as billed; `lines` are all lines of the subscription on invoices
     that are final and not void, `original` and earlier adjustments among them. The lines are for
     the invoice `invoice_id`; a difference of 0 gives none. A service that has no line any more is
-    taken back whole, one that had none was billed 0. Source: billing.md 16.
+    taken back whole, also one that only an adjustment has billed; one that had none was billed 0.
+    Source: billing.md 16.
     """
+    lines = tuple(lines)
     wanted = {adjusted_key(line): line for line in correct.lines if line.role in RATED_AGAIN}
-    before = {adjusted_key(line): line for line in original.lines if line.role in RATED_AGAIN}
+    before = {
+        adjusted_key(line): line
+        for line in (*_brought_later(original, lines), *original.lines)
+        if line.role in RATED_AGAIN
+    }
     known: dict[AdjustedKey, list[InvoiceLine]] = {key: [] for key in (*wanted, *before)}
     for line in lines:
         key = adjusted_key(line)
@@ -86,6 +92,34 @@ def adjustments(
         if made is not None:
             found.append(made)
     return in_order(found)
+
+
+def _brought_later(original: Invoice, lines: Iterable[InvoiceLine]) -> Iterator[InvoiceLine]:
+    """Yield the lines that adjustments have brought to the period of an invoice, as if it had them.
+
+    An overage that late usage made, and later usage unmade, is on no original.
+    """
+    for line in lines:
+        ended = original.period.start < line.period.end <= original.period.end
+        if line.role is Role.ADJUSTMENT and ended:
+            told = dict(line.metadata)
+            name, role = told.pop(ADJUSTS_LINE_ID), told.pop(ADJUSTS_ROLE)
+            yield replace(line, id=InvoiceLineId(name), role=Role(role), metadata=told)
+
+
+def _stood_for(adjustment: InvoiceLine) -> InvoiceLine:
+    """Return an adjustment as the line that it corrects: under its name, its role and metadata."""
+    told = adjustment.metadata
+    return replace(
+        adjustment,
+        id=InvoiceLineId(told[ADJUSTS_LINE_ID]),
+        role=Role(told[ADJUSTS_ROLE]),
+        metadata={
+            name: value
+            for name, value in told.items()
+            if name not in {ADJUSTS_LINE_ID, ADJUSTS_ROLE}
+        },
+    )
 
 
 def in_order(lines: Iterable[InvoiceLine]) -> tuple[InvoiceLine, ...]:

@@ -93,6 +93,8 @@ def _gross(line: InvoiceLine) -> GrossLine:
 
 def _discounted_line(line: InvoiceLine, left: DiscountedLine) -> InvoiceLine:
     """Return a line with its discounts, and an explanation that tells of them."""
+    if not left.discounts and not line.discounts:
+        return line
     shown = [
         {
             "coupon_id": each.coupon_id,

@@ -160,9 +160,10 @@ def finalize(
         amount_paid=settled.amount_paid,
         amount_remaining=settled.amount_remaining,
         payment_status=settled.payment_status,
-        invoice_number=number.text if number else None,
+        invoice_number=number.text if number else invoice.invoice_number,
         due_date=due_date,
         finalized_at=at,
+        paid_at=at if settled.payment_status is PaymentStatus.SUCCEEDED else None,
         version=version,
     )
     takes = (*settled.prepaid.takes, *settled.payments)

@@ -112,6 +112,7 @@ def late_invoice(
         subtotal=subtotal,
         total=subtotal,
         computed_at=at,
+        created_at=at,
     )
     terms = replace(terms_of(subscription, name, at, known), tax_base=background.tax_base)
     return with_settlement(with_terms(blank, terms), background.wallets, at)
@@ -144,4 +145,6 @@ def _next_of_all(subscription: Subscription, window: Window, invoices: Sequence[
     """Tell whether no invoice in arrear waits before the one of a window."""
     known = {each.id: each for each in invoices}
     earlier = unclosed(subscription, known, window.dated_at)
-    return next((each for each in earlier if each.arrear), window) == window
+    first = next((each for each in earlier if each.arrear), window)
+    # A preview is of another kind than the invoice that it shows.
+    return first.arrear == window.arrear

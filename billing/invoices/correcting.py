@@ -18,12 +18,14 @@ from datetime import datetime
 
 from billing.invoices.adjusting import adjustments, in_order
 from billing.invoices.amounts import NO_TERMS, Terms
+from billing.invoices.discounts import discount
 from billing.invoices.drafting import draft
 from billing.periods.services import windows
 from billing.ports import LateUsage, UsageReader
 from schemas.coupon import CouponAttachment, CouponCadence, CouponLevel
 from schemas.ids import InvoiceId
 from schemas.invoice import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, Role
+from schemas.money import LOSSLESS
 from schemas.period import Interval
 from schemas.subscription import Subscription
 
@@ -107,14 +109,22 @@ def corrections(
 def terms_then(subscription: Subscription, original: Invoice) -> Terms:
     """Return the line coupons that took part in an invoice which is final, to rate it again.
 
-    Those that took something off, and of lines that had nothing to take from those that take part
-    in every invoice. How often they were used is settled, so nothing is counted.
+    Those that took something off, and those of every invoice that could take nothing off, because
+    there was nothing or because it rounded to nothing. How often they were used is settled, so
+    nothing is counted.
     """
     applied = {each.attachment_id for each in original.coupon_applications}
-    charged = {line.chain_id for line in original.lines if line.amount > 0}
+    currency = original.currency
+
+    def could_take(each: CouponAttachment) -> bool:
+        return any(
+            discount(each.coupon, LOSSLESS.subtract(line.amount, line.line_discount), currency)
+            for line in original.lines
+            if line.chain_id == each.chain_id
+        )
 
     def took_part(each: CouponAttachment) -> bool:
-        forever = each.coupon.cadence is CouponCadence.FOREVER and each.chain_id not in charged
+        forever = each.coupon.cadence is CouponCadence.FOREVER and not could_take(each)
         return each.level is CouponLevel.LINE and (each.id in applied or forever)
 
     return Terms(tuple(each for each in subscription.coupons if took_part(each)))

@@ -15,7 +15,7 @@ from billing.pricing.charging import Charge, Charging
 from billing.pricing.committing import charges
 from billing.pricing.explanation import with_credits
 from billing.wallets.holdings import Holdings
-from billing.wallets.settlement import NetLine, Settlement, prepaid_credits, settle_invoice
+from billing.wallets.settlement import NetLine, Settlement, Take, prepaid_credits, settle_invoice
 from schemas.ids import InvoiceId, InvoiceLineId, derived
 from schemas.invoice import CreditOnLine, Invoice, InvoiceLine, Role
 from schemas.money import LOSSLESS, total
@@ -31,6 +31,13 @@ def invoice_id(subscription: Subscription, window: Window, generation: int = 0) 
     """
     facts = (subscription.id, window.kind.value, window.period.start, window.period.end)
     return InvoiceId(derived("inv", *facts, generation))
+
+
+def line_id(
+    invoice: InvoiceId, chain_id: str, start: datetime, end: datetime, role: str
+) -> InvoiceLineId:
+    """Return the id of the line of a service on an invoice (billing.md 15.6)."""
+    return InvoiceLineId(derived("inv_line", invoice, chain_id, start, end, role))
 
 
 def service_key(line: InvoiceLine) -> ServiceKey:
@@ -80,6 +87,7 @@ def draft(
         subtotal=subtotal,
         total=subtotal,
         computed_at=as_of,
+        created_at=as_of,
         generation=generation,
     )
     agreed = with_terms(blank, terms)
@@ -112,21 +120,26 @@ def settled_at(
         currency=invoice.currency,
         period_end=end,
         tax=taxed.total_tax,
+        prepaid=prepaid,
     )
-    lines = []
-    for line, takes in zip(invoice.lines, settled.prepaid.lines, strict=True):
-        given = tuple(CreditOnLine(take.wallet_id, take.amount) for take in takes)
-        told = with_credits(dict(line.explanation), given)
-        lines.append(replace(line, credits=given, explanation=told))
+    lines = tuple(map(_credited, invoice.lines, settled.prepaid.lines))
     drafted = replace(
         taxed,
-        lines=tuple(lines),
+        lines=lines,
         total_prepaid_credits_applied=settled.prepaid.total,
         total=settled.total,
         carried_credit=settled.carried_credit,
         amount_remaining=settled.total,
     )
     return drafted, settled
+
+
+def _credited(line: InvoiceLine, takes: Sequence[Take]) -> InvoiceLine:
+    """Return a line with what wallets give for it, and an explanation that tells of it."""
+    given = tuple(CreditOnLine(take.wallet_id, take.amount) for take in takes)
+    if given == line.credits:
+        return line
+    return replace(line, credits=given, explanation=with_credits(dict(line.explanation), given))
 
 
 def net_lines(invoice: Invoice) -> tuple[NetLine, ...]:
@@ -148,9 +161,9 @@ def period_end(invoice: Invoice) -> datetime:
 def _line(name: InvoiceId, service: Service, charge: Charge) -> InvoiceLine:
     """Return the invoice line of a charge."""
     line, price = service.line, service.line.price
-    facts = (line.chain_id, service.period.start, service.period.end, charge.role.value)
+    period = service.period
     return InvoiceLine(
-        id=InvoiceLineId(derived("inv_line", name, *facts)),
+        id=line_id(name, line.chain_id, period.start, period.end, charge.role.value),
         subscription_line_id=line.id,
         chain_id=line.chain_id,
         role=charge.role,

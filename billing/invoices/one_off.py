@@ -29,6 +29,7 @@ from schemas.invoice import (
     InvoiceKind,
     InvoiceLine,
     InvoiceType,
+    PaymentStatus,
     Role,
 )
 from schemas.money import minor_units, settle, total
@@ -57,7 +58,8 @@ class OneOffRequest:
     """An invoice that is asked for, with the coupons and taxes that it names or its customer has.
 
     `amount_due` and `subtotal` are what the caller makes of the lines, None where it does not say.
-    `draft` keeps it open. Dates that are absent are those of its creation.
+    `draft` keeps it open. Dates that are absent are those of its creation. `number` stands in no
+    series. `payment_status` and `amount_paid` say what was paid already, None for nothing.
     """
 
     customer_id: CustomerId
@@ -77,13 +79,18 @@ class OneOffRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
     draft: bool = False
     idempotency_key: str | None = None
+    number: str | None = None
+    pdf_url: str = ""
+    payment_status: PaymentStatus | None = None
+    amount_paid: Decimal | None = None
 
 
 def check_one_off(request: OneOffRequest) -> None:
     """Refuse a request that contradicts itself: ValidationFailed, naming the field.
 
     Lines are at least 0, unless they buy credits, and their settled amounts sum to `amount_due` and
-    `subtotal`. A coupon of a fixed amount is in the currency. Source: billing.md 15.5.
+    `subtotal`. A coupon of a fixed amount is in the currency. A draft is not paid.
+    Source: billing.md 15.5.
     """
     minor_units(request.currency)
     negative = any(line.amount < 0 for line in request.lines)
@@ -97,6 +104,8 @@ def check_one_off(request: OneOffRequest) -> None:
         if coupon.type is CouponType.FIXED and coupon.currency != request.currency.lower():
             text = f"takes off {coupon.currency} and the invoice is in {request.currency.lower()}"
             raise ValidationFailed(text, field="coupons")
+    if request.draft and request.payment_status is not None:
+        raise ValidationFailed("a draft cannot be paid", field="payment_status")
 
 
 def coupons_of(request: OneOffRequest) -> tuple[Coupon, ...]:
@@ -145,10 +154,14 @@ def one_off(
         total=subtotal,
         invoice_type=request.invoice_type,
         computed_at=at,
+        created_at=at,
         due_date=request.due_date,
         requested=True,
         description=request.description,
         metadata=request.metadata,
+        invoice_number=request.number,
+        pdf_url=request.pdf_url,
+        idempotency_key=request.idempotency_key,
     )
     terms = Terms(_attachments(request, lines, period.start), request.taxes, tax_base=tax_base)
     asked = () if request.invoice_type is InvoiceType.CREDIT else wallets

@@ -5,6 +5,7 @@ Nothing but the payments decides how far an invoice is paid (wallets-alerts.md 1
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
@@ -32,6 +33,9 @@ PAID = frozenset(
         PaymentState.REFUNDED,
     }
 )
+
+# The states of an invoice of which nothing remains to be paid.
+PAID_IN_FULL = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.OVERPAID})
 
 
 class Counted(Protocol):
@@ -104,11 +108,15 @@ def remaining_of(amount_due: Decimal, payments: Iterable[Counted]) -> Decimal:
 
 
 def with_payments(
-    invoice: Invoice, payments: Iterable[Counted], refunded: Decimal = Decimal(0)
+    invoice: Invoice,
+    payments: Iterable[Counted],
+    refunded: Decimal = Decimal(0),
+    *,
+    at: datetime | None = None,
 ) -> Invoice:
     """Return an invoice with the state that all its payments give, those of wallets among them.
 
-    The same one where nothing changes, else a version later.
+    The same one where nothing changes, else a version later. `at` is when it is paid, if it is now.
     """
     found = paid_state(invoice.total, payments, refunded)
     changed = replace(
@@ -117,6 +125,10 @@ def with_payments(
         amount_remaining=found.amount_remaining,
         payment_status=found.payment_status,
     )
+    if at is not None and found.payment_status in PAID_IN_FULL:
+        changed = replace(changed, paid_at=invoice.paid_at or at)
+    elif found.amount_remaining:
+        changed = replace(changed, paid_at=None)
     return invoice if changed == invoice else replace(changed, version=invoice.version + 1)
 
 

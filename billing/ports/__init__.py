@@ -5,7 +5,9 @@ from billing.ports.events import EventDoor
 from billing.ports.keys import KeyStore
 from billing.ports.money import (
     AlertStore,
+    AnswerStore,
     Changes,
+    FirstAnswer,
     InvoiceStore,
     OutboxRow,
     Redemption,
@@ -19,9 +21,11 @@ from billing.ports.usage import LateUsage, UsageAnswers, UsageBucket, UsageQuant
 
 __all__ = [
     "AlertStore",
+    "AnswerStore",
     "CatalogReader",
     "Changes",
     "EventDoor",
+    "FirstAnswer",
     "InvoiceStore",
     "KeyStore",
     "LateUsage",

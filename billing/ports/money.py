@@ -63,6 +63,20 @@ class Redemption:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstAnswer:
+    """What the first accepted request with an idempotency key was answered.
+
+    Keys are one space for each `kind` of thing; who asks judges whether a repeat has the same
+    content. Written with the effect itself, so that a crash keeps both or neither (platform.md 6).
+    """
+
+    kind: str
+    key: str
+    body: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """Everything that one decision writes.
 
@@ -85,6 +99,7 @@ class Changes:
     outbox: tuple[OutboxRow, ...] = ()
     wake: Mapping[CustomerId, datetime] = field(default_factory=dict)
     deleted_payments: tuple[InvoicePayment, ...] = ()
+    answers: tuple[FirstAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +136,10 @@ class SubscriptionStore(Protocol):
 
     def subscriptions_of(self, customer_id: CustomerId) -> Sequence[Subscription]:
         """Return those of them that a customer is invoiced for, in the order of their ids."""
+        ...
+
+    def subscriptions_naming(self, customer_id: CustomerId) -> Sequence[Subscription]:
+        """Return all that name a customer, as theirs or as the payer, by their ids; drafts too."""
         ...
 
     def redeemed_by(self, coupon_id: CouponId) -> frozenset[str]:
@@ -225,7 +244,17 @@ class Schedule(Protocol):
         ...
 
 
-class Stores(SubscriptionStore, WalletStore, InvoiceStore, AlertStore, Schedule, Protocol):
+class AnswerStore(Protocol):
+    """Knows what the first requests with their keys were answered."""
+
+    def answer_of(self, kind: str, idempotency_key: str) -> str | None:
+        """Return the body of the answer, None where none was kept."""
+        ...
+
+
+class Stores(
+    SubscriptionStore, WalletStore, InvoiceStore, AlertStore, AnswerStore, Schedule, Protocol
+):
     """All of them as one, as the use cases take it."""
 
     def deciding(self, customer_id: CustomerId) -> AbstractContextManager[Self]:

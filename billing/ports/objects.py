@@ -1,9 +1,10 @@
 """What is sold and to whom, as its owner changes it: stores of whole records with their lives."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, Self, TypeVar
 
+from billing.ports.money import OutboxRow
 from schemas.coupon import Coupon
 from schemas.credit_grant import CreditGrant
 from schemas.customer import Customer
@@ -124,4 +125,12 @@ class Objects(Protocol):
 
     def writing(self) -> AbstractContextManager[Self]:
         """Write several objects in one transaction: all of them, or none if anything is raised."""
+        ...
+
+    def tell(self, rows: Sequence[OutboxRow]) -> None:
+        """Add rows to the outbox, in the transaction of what they tell of (`writing`).
+
+        From there to its end nobody else changes what their customers have: what is read of those
+        after it still holds when it stands.
+        """
         ...

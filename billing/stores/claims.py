@@ -48,7 +48,11 @@ EVERYBODY = select(WITH_MONEY.c.customer_id, CustomerRow.lookup_key.label("exter
     CustomerRow, and_(OF_CUSTOMER, CustomerRow.id == WITH_MONEY.c.customer_id)
 )
 CHANGED = (
-    select(AccountChangeRow.customer_id, AccountChangeRow.mark, CustomerRow.lookup_key.label("external_id"))
+    select(
+        AccountChangeRow.customer_id,
+        AccountChangeRow.mark,
+        CustomerRow.lookup_key.label("external_id"),
+    )
     .outerjoin(CustomerRow, and_(OF_CUSTOMER, CustomerRow.id == AccountChangeRow.customer_id))
     .where(here(AccountChangeRow))
     .order_by(AccountChangeRow.customer_id)
@@ -111,17 +115,13 @@ class SqlClaims:
         """Return everybody who has wallets or is invoiced, with the names by which events know them."""
         with self._database.reading() as session:
             found = Transaction(session.connection(), self._scope).rows(EVERYBODY)
-        return {
-            CustomerId(row.customer_id): row.external_id or row.customer_id for row in found
-        }
+        return {CustomerId(row.customer_id): row.external_id or row.customer_id for row in found}
 
     def changed(self) -> Sequence[AccountChange]:
         """Return the changes that are not struck yet."""
         with self._database.reading() as session:
             found = Transaction(session.connection(), self._scope).rows(CHANGED)
         return tuple(
-            AccountChange(
-                CustomerId(row.customer_id), row.external_id or row.customer_id, row.mark
-            )
+            AccountChange(CustomerId(row.customer_id), row.external_id or row.customer_id, row.mark)
             for row in found
         )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import insert
 
-from billing.ports import Changes, OutboxRow
+from billing.ports import Changes, FirstAnswer, OutboxRow
 from billing.stores.account_changes import note_changed
 from billing.stores.invoice_writing import (
     delete_payments,
@@ -21,6 +21,7 @@ from billing.stores.money_models import (
     AlertRow,
     AlertStreamRow,
     CustomerRow,
+    FirstAnswerRow,
     GrantApplicationRow,
     OutboxMessageRow,
     PurchaseRow,
@@ -58,6 +59,7 @@ SET_APPLICATIONS = Upsert(
 )
 TELL_ALERTS = insert(table_of(AlertRow))
 TELL = insert(table_of(OutboxMessageRow))
+REMEMBER = insert(table_of(FirstAnswerRow))
 WAKE = Upsert(ScheduleRow, where="excluded.due_at < account_schedule.due_at")
 
 
@@ -98,7 +100,16 @@ def write_changes(transaction: Transaction, changes: Changes) -> None:
     _write_alerts(transaction, changes.alerts)
     _write_applications(transaction, changes.applications)
     _write_outbox(transaction, changes.outbox)
+    _write_answers(transaction, changes.answers)
     _wake(transaction, changes.wake)
+
+
+def tell(transaction: Transaction, rows: Sequence[OutboxRow]) -> None:
+    """Write what is told of facts that the same transaction writes by itself."""
+    told = Changes(outbox=tuple(rows))
+    transaction.lock_accounts(customers_of(told))
+    note_changed(transaction, customers_of(told))
+    _write_outbox(transaction, rows)
 
 
 def _write_customers(transaction: Transaction, customers: Sequence[Customer]) -> None:
@@ -226,6 +237,18 @@ def _write_applications(transaction: Transaction, rows: Sequence[GrantApplicatio
         ],
         "an application of a grant",
         taken=VersionConflict("a period of a grant has an application already"),
+    )
+
+
+def _write_answers(transaction: Transaction, answers: Sequence[FirstAnswer]) -> None:
+    """Keep what requests were answered, once for each key."""
+    transaction.write(
+        REMEMBER,
+        [
+            {"kind": each.kind, "key": each.key, "body": each.body, "answered_at": each.at}
+            for each in answers
+        ],
+        taken=VersionConflict("an idempotency key was used meanwhile: read again and repeat"),
     )
 
 

@@ -29,6 +29,7 @@ class InvoiceRow(Scoped, Model):
         index("ix_invoices_customer", "customer_id", "dated_at", "id"),
         index("ix_invoices_subscription", "subscription_id", "dated_at", "id"),
         index("ix_invoices_dated_at", "dated_at", "id"),
+        index("ix_invoices_created_at", "created_at", "id"),
     )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
@@ -46,6 +47,7 @@ class InvoiceRow(Scoped, Model):
     total: Mapped[Decimal] = mapped_column(Exact)
     amount_remaining: Mapped[Decimal] = mapped_column(Exact)
     version: Mapped[int]
+    created_at: Mapped[datetime]
     record: Mapped[Invoice] = mapped_column(Document(Invoice))
 
 

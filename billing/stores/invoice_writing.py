@@ -111,6 +111,7 @@ def _invoice_values(invoice: Invoice) -> Values:
         "total": invoice.total,
         "amount_remaining": invoice.amount_remaining,
         "version": invoice.version,
+        "created_at": invoice.created_at or invoice.computed_at or invoice.dated_at,
         "record": invoice,
     }
 

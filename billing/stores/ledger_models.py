@@ -4,6 +4,7 @@ What changes is the wallet itself, and what remains of a lot, which the statemen
 consumption keeps in step by a trigger. There is no balance anywhere.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
@@ -30,6 +31,7 @@ class WalletRow(Scoped, Model):
     __table_args__ = (
         in_scope(),
         index("ix_wallets_customer", "customer_id"),
+        index("ix_wallets_created_at", "created_at", "id"),
         index(
             "uq_wallets_active",
             "customer_id",
@@ -47,6 +49,8 @@ class WalletRow(Scoped, Model):
     status: Mapped[WalletStatus] = mapped_column(Word(WalletStatus))
     sequence: Mapped[int]
     debts: Mapped[tuple[Debt, ...]] = mapped_column(Document(tuple[Debt, ...]))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
     record: Mapped[Wallet] = mapped_column(Document(Wallet))
 
 
@@ -67,6 +71,8 @@ class EntryRow(Scoped, Model):
             "tenant_id", "environment_id", "idempotency_key", name="uq_wallet_entries_key"
         ),
         index("ix_wallet_entries_reference", "reference_type", "reference_id"),
+        index("ix_wallet_entries_created_at", "created_at", "sequence", "id"),
+        index("ix_wallet_entries_wallet", "wallet_id", "created_at", "sequence", "id"),
     )
 
     id: Mapped[Id] = mapped_column(primary_key=True)
@@ -85,6 +91,9 @@ class EntryRow(Scoped, Model):
     content: Mapped[str | None]
     parent_id: Mapped[Id | None]
     description: Mapped[str]
+    # What is called metadata elsewhere: a model has something else of that name.
+    details: Mapped[Mapping[str, str]] = mapped_column(Document(dict[str, str]))
+    created_by: Mapped[str]
 
 
 class LotRow(Scoped, Model):

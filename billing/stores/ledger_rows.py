@@ -8,8 +8,9 @@ from sqlalchemy import Row
 
 from billing.stores.ledger_models import ConsumptionRow, EntryRow, LotRow, WalletRow
 from billing.wallets.holdings import Holdings, Posted
+from billing.wallets.movements import running_before
 from schemas.decimals import EXACT
-from schemas.wallet import Consumption, Entry, EntryType, Lot
+from schemas.wallet import Consumption, Entry, Lot
 
 Values = dict[str, object]
 
@@ -29,6 +30,8 @@ ENTRY = (
     EntryRow.content,
     EntryRow.parent_id,
     EntryRow.description,
+    EntryRow.details,
+    EntryRow.created_by,
 )
 LOT = (
     LotRow.id,
@@ -69,6 +72,8 @@ def wallet_values(holdings: Holdings) -> Values:
         "status": wallet.wallet_status,
         "sequence": holdings.sequence,
         "debts": holdings.debts,
+        "created_at": wallet.created_at,
+        "updated_at": wallet.updated_at or wallet.created_at,
         "record": wallet,
     }
 
@@ -97,14 +102,10 @@ def entry_values(posted: Posted) -> Iterator[Values]:
             "content": entry.content,
             "parent_id": entry.parent_id,
             "description": entry.description,
+            "details": entry.metadata,
+            "created_by": entry.created_by,
         }
         running = running_before(entry, running)
-
-
-def running_before(entry: Entry, running: Decimal) -> Decimal:
-    """Return the running sum before an entry, of the one after it."""
-    undo = EXACT.subtract if entry.type is EntryType.CREDIT else EXACT.add
-    return undo(running, entry.credits)
 
 
 def lot_values(posted: Posted) -> Iterator[Values]:

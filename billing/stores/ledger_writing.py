@@ -34,6 +34,8 @@ MOVE_WALLET = (
                 "status",
                 "sequence",
                 "debts",
+                "created_at",
+                "updated_at",
                 "record",
             )
         }

@@ -98,6 +98,12 @@ class MemoryStore:
         """Return those that a customer is invoiced for, in the order of their ids."""
         return tuple(each for each in self.live_subscriptions() if each.payer_id == customer_id)
 
+    def subscriptions_naming(self, customer_id: CustomerId) -> Sequence[Subscription]:
+        """Return all that name a customer, in the order of their ids."""
+        every = self.tables.subscriptions
+        found = (every[name] for name in sorted(every))
+        return tuple(each for each in found if customer_id in (each.customer_id, each.payer_id))
+
     def put_subscription(self, subscription: Subscription) -> None:
         """Add a subscription, or replace it by what became of it, whatever its version."""
         self.tables.subscriptions[subscription.id] = subscription
@@ -208,6 +214,10 @@ class MemoryStore:
     def stream(self, stream_id: AlertStreamId) -> AlertStream | None:
         """Return an alert stream as it was committed last."""
         return self.tables.streams.get(stream_id)
+
+    def answer_of(self, kind: str, idempotency_key: str) -> str | None:
+        """Return what the first request with a key was answered."""
+        return self.tables.answers.get((kind, idempotency_key))
 
     def due_customers(self, at: datetime, limit: int) -> Sequence[tuple[CustomerId, datetime]]:
         """Return customers who are due by an instant, those who wait longest first."""

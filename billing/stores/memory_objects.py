@@ -1,11 +1,12 @@
 """Stored objects in dictionaries of one process: for tests, and the measure of the SQL store."""
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cmp_to_key
 from typing import Any, Generic, Self, TypeVar
 
+from billing.ports.money import OutboxRow
 from billing.stores.object_kinds import KINDS, Kind
 from schemas.coupon import Coupon
 from schemas.credit_grant import CreditGrant
@@ -166,6 +167,7 @@ class MemoryObjects:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self.outbox: tuple[OutboxRow, ...] = ()
         for name, kind in KINDS.items():
             setattr(self, name, MemoryObjectStore(kind, self._lock))
 
@@ -180,9 +182,19 @@ class MemoryObjects:
         """Let nobody else in until the end; what was written is undone if anything is raised."""
         with self._lock:
             before = {name: dict(getattr(self, name).rows) for name in KINDS}
+            told = self.outbox
             try:
                 yield self
             except BaseException:
                 for name, rows in before.items():
                     getattr(self, name).rows = rows
+                self.outbox = told
                 raise
+
+    def tell(self, rows: Sequence[OutboxRow]) -> None:
+        """Keep rows for whoever looks at them. Raises VersionConflict."""
+        with self._lock:
+            known = {each.id for each in self.outbox}
+            if any(each.id in known for each in rows):
+                raise VersionConflict("a row of the outbox was told already")
+            self.outbox += tuple(rows)

@@ -63,6 +63,7 @@ class Tables:
     last_applications: dict[CreditGrantId, GrantApplication] = field(default_factory=dict)
     outbox: dict[str, OutboxRow] = field(default_factory=dict)
     due: dict[CustomerId, datetime] = field(default_factory=dict)
+    answers: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         """Return tables with the same rows, which change on their own."""
@@ -86,6 +87,7 @@ def check(tables: Tables, changes: Changes) -> None:
     told = {(alert.stream_id, alert.version) for alert in tables.alerts} if changes.alerts else ()
     _expect_new(told, ((alert.stream_id, alert.version) for alert in changes.alerts))
     _expect_new(tables.outbox, (row.id for row in changes.outbox))
+    _expect_new(tables.answers, ((each.kind, each.key) for each in changes.answers))
     _check_applications(tables, changes)
     numbers: dict[Series, int] = {}
     for number in changes.numbers:
@@ -283,6 +285,7 @@ def write(tables: Tables, changes: Changes) -> None:
         tables.last_applications[row.grant_id] = later
     tables.alerts += changes.alerts
     tables.outbox |= {row.id: row for row in changes.outbox}
+    tables.answers |= {(each.kind, each.key): each.body for each in changes.answers}
     for name, at in changes.wake.items():
         tables.due[name] = min(at, tables.due.get(name, at))
 

@@ -158,6 +158,18 @@ class AlertRow(Scoped, Model):
     record: Mapped[Alert] = mapped_column(Document(Alert))
 
 
+class FirstAnswerRow(Scoped, Model):
+    """What the first request with an idempotency key was answered, as its JSON."""
+
+    __tablename__ = "first_answers"
+    __table_args__ = (in_scope(),)
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[Id] = mapped_column(primary_key=True)
+    body: Mapped[str]
+    answered_at: Mapped[datetime]
+
+
 class ScheduleRow(Scoped, Model):
     """A customer who waits for the next pass, and since when."""
 

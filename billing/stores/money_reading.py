@@ -3,23 +3,26 @@
 They are for those who look at it. What is decided rests on the reads of `billing/stores/money.py`.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
+from billing.stores.alert_pages import AlertPages
+from billing.stores.attached_reading import SqlAttachedReader
 from billing.stores.invoice_models import InvoiceLineRow, InvoiceRow
-from billing.stores.ledger_models import ConsumptionRow, EntryRow, LotRow
-from billing.stores.ledger_rows import ENTRY, LOT, entry_from, lot_from, running_before
+from billing.stores.invoice_pages import InvoicePages
+from billing.stores.ledger_models import EntryRow
+from billing.stores.ledger_pages import ENTRIES, LedgerPages, ledger_lines
 from billing.stores.money_models import AlertRow
 from billing.stores.scoped import here
-from billing.stores.scoped_reading import ScopedReader
+from billing.stores.subscription_pages import SubscriptionPages
 from billing.stores.transactions import Transaction
+from billing.stores.wallet_pages import WalletPages
+from billing.wallets.movements import LedgerLine
 from schemas.alert import Alert, AlertState, AlertType
 from schemas.ids import (
     AlertStreamId,
@@ -31,30 +34,6 @@ from schemas.ids import (
     WalletId,
 )
 from schemas.invoice import Invoice, InvoiceKind, InvoiceStatus, InvoiceType, PaymentStatus
-from schemas.wallet import Entry, Lot
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """Credits that a debit took from a lot; the lot as it is now."""
-
-    lot: Lot
-    credits: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerLine:
-    """An entry with the running sums around it.
-
-    `lot` is what a credit brought, as it is now; `taken` is where a debit took its credits from, in
-    the order in which it did.
-    """
-
-    entry: Entry
-    before: Decimal
-    after: Decimal
-    lot: Lot | None = None
-    taken: tuple[Taken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +65,6 @@ class AlertFilter:
     before_at: datetime | None = None
 
 
-ENTRIES = select(*ENTRY, EntryRow.running).where(here(EntryRow))
 PAGE_OF_WALLET = (
     ENTRIES.where(EntryRow.wallet_id == bindparam("wallet_id"))
     .order_by(EntryRow.sequence.desc())
@@ -99,24 +77,6 @@ ENTRIES_COUNTED = (
     .select_from(EntryRow)
     .where(here(EntryRow))
     .where(EntryRow.wallet_id == bindparam("wallet_id"))
-)
-BROUGHT = (
-    select(*LOT)
-    .where(here(LotRow))
-    .where(LotRow.entry_id.in_(bindparam("entries", expanding=True)))
-)
-TAKEN = (
-    select(*LOT, ConsumptionRow.entry_id.label("taker"), ConsumptionRow.credits.label("taken"))
-    .join_from(
-        ConsumptionRow,
-        LotRow,
-        (LotRow.tenant_id == ConsumptionRow.tenant_id)
-        & (LotRow.environment_id == ConsumptionRow.environment_id)
-        & (LotRow.id == ConsumptionRow.lot_id),
-    )
-    .where(here(ConsumptionRow))
-    .where(ConsumptionRow.entry_id.in_(bindparam("entries", expanding=True)))
-    .order_by(ConsumptionRow.sequence, ConsumptionRow.position)
 )
 INVOICE_OF_LINE = (
     select(InvoiceRow.record)
@@ -131,7 +91,9 @@ INVOICE_OF_LINE = (
 )
 
 
-class MoneyReader(ScopedReader):
+class MoneyReader(
+    InvoicePages, SqlAttachedReader, SubscriptionPages, WalletPages, LedgerPages, AlertPages
+):
     """Reads pages of one scope: the rows of a page, and how many there are in all."""
 
     def entries_of(
@@ -143,12 +105,12 @@ class MoneyReader(ScopedReader):
                 PAGE_OF_WALLET, wallet_id=wallet_id, rows=limit, skipped=offset
             )
             total = transaction.one(ENTRIES_COUNTED, wallet_id=wallet_id)
-            return _lines(transaction, found), total or 0
+            return ledger_lines(transaction, found), total or 0
 
     def entry(self, entry_id: EntryId) -> LedgerLine | None:
         """Return an entry by its id, None if there is none. Raises StoreError."""
         with self._reading() as transaction:
-            lines = _lines(transaction, transaction.rows(ENTRY_BY_ID, id=entry_id))
+            lines = ledger_lines(transaction, transaction.rows(ENTRY_BY_ID, id=entry_id))
         return lines[0] if lines else None
 
     def invoices(
@@ -196,23 +158,6 @@ class MoneyReader(ScopedReader):
         """Return the invoice that a line is on, None if it is on none. Raises StoreError."""
         with self._reading() as transaction:
             return transaction.one(INVOICE_OF_LINE, line_id=line_id)
-
-
-def _lines(transaction: Transaction, rows: Sequence[Row[Any]]) -> tuple[LedgerLine, ...]:
-    """Return the entries of rows with their lots and what they took."""
-    names = [row.id for row in rows]
-    if not names:
-        return ()
-    lots = {row.entry_id: lot_from(row) for row in transaction.rows(BROUGHT, entries=names)}
-    taken: defaultdict[str, list[Taken]] = defaultdict(list)
-    for row in transaction.rows(TAKEN, entries=names):
-        taken[row.taker].append(Taken(lot_from(row), row.taken))
-    lines = []
-    for row in rows:
-        entry, after = entry_from(row), row.running
-        before = running_before(entry, after)
-        lines.append(LedgerLine(entry, before, after, lots.get(row.id), tuple(taken[row.id])))
-    return tuple(lines)
 
 
 def _page(

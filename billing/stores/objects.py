@@ -1,14 +1,16 @@
 """Stored objects in SQL: the catalog, the customers, and one transaction over several of them."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Row, Select, Table, and_, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from billing.ports.money import OutboxRow
 from billing.stores import catalog_models as models
 from billing.stores import object_kinds as kinds
+from billing.stores.committing import tell
 from billing.stores.database import Database
 from billing.stores.failures import failures
 from billing.stores.models import Model
@@ -16,6 +18,7 @@ from billing.stores.money_models import CustomerRow
 from billing.stores.object_kinds import Kind
 from billing.stores.object_statements import Statements
 from billing.stores.scoped import table_of
+from billing.stores.transactions import Transaction
 from schemas.coupon import Coupon
 from schemas.credit_grant import CreditGrant
 from schemas.customer import Customer
@@ -206,6 +209,11 @@ class SqlObjects:
         """Write in one transaction; none of it stands if anything is raised. Raises StoreError."""
         with self._transactions.writing() as session:
             yield SqlObjects(Inside(session), self._scope)
+
+    def tell(self, rows: Sequence[OutboxRow]) -> None:
+        """Add rows to the outbox, with their customers locked. Raises VersionConflict, StoreError."""
+        with self._transactions.writing() as session, failures():
+            tell(Transaction(session.connection(), self._scope), rows)
 
 
 ROWS: Mapping[str, type[Model]] = {

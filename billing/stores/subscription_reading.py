@@ -35,6 +35,14 @@ LIVE = (
     .where(SubscriptionRow.status != SubscriptionStatus.DRAFT)
 )
 OF_PAYER = LIVE.where(SubscriptionRow.payer_id == bindparam("customer_id"))
+NAMING = (
+    select(SubscriptionRow.record)
+    .where(here(SubscriptionRow))
+    .where(
+        (SubscriptionRow.customer_id == bindparam("customer_id"))
+        | (SubscriptionRow.payer_id == bindparam("customer_id"))
+    )
+)
 REDEEMED = (
     select(RedemptionRow.redeemed_by)
     .where(here(RedemptionRow))
@@ -81,6 +89,12 @@ class SubscriptionReader(ScopedReader):
         """Return those that a customer is invoiced for, in the order of their ids."""
         with self._reading() as transaction:
             found = transaction.all(OF_PAYER, customer_id=customer_id)
+        return tuple(sorted(found, key=attrgetter("id")))
+
+    def subscriptions_naming(self, customer_id: CustomerId) -> Sequence[Subscription]:
+        """Return all that name a customer, in the order of their ids."""
+        with self._reading() as transaction:
+            found = transaction.all(NAMING, customer_id=customer_id)
         return tuple(sorted(found, key=attrgetter("id")))
 
     def redeemed_by(self, coupon_id: CouponId) -> frozenset[str]:

@@ -18,7 +18,7 @@ from billing.stores.ledger_rows import (
     entry_from,
     lot_from,
 )
-from billing.stores.money_models import PurchaseRow
+from billing.stores.money_models import FirstAnswerRow, PurchaseRow
 from billing.stores.scoped import here
 from billing.stores.scoped_reading import ScopedReader
 from billing.stores.transactions import Transaction
@@ -58,6 +58,11 @@ PENDING = PURCHASES.where(
     # Not a parameter, so that the index of pending ones serves.
     text(f"status = '{PurchaseStatus.PENDING.value}'"),
 )
+ANSWER_OF = (
+    select(FirstAnswerRow.body)
+    .where(here(FirstAnswerRow))
+    .where(FirstAnswerRow.kind == bindparam("kind"), FirstAnswerRow.key == bindparam("key"))
+)
 DEBITS = select(*ENTRY).where(here(EntryRow)).where(EntryRow.type == EntryType.DEBIT)
 # Two questions and no order, or SQLite would walk through the ledger of the whole scope.
 TAKEN = DEBITS.where(
@@ -91,14 +96,14 @@ class WalletReader(ScopedReader):
     def holdings(self, wallet_id: WalletId) -> Holdings | None:
         """Return a wallet with what it holds, None if there is none."""
         with self._reading() as transaction:
-            found = _holdings(transaction, transaction.rows(WALLET, id=wallet_id))
+            found = holdings_from(transaction, transaction.rows(WALLET, id=wallet_id))
         return found[0] if found else None
 
     def wallets_of(self, customer_id: CustomerId) -> Sequence[Holdings]:
         """Return a customer's wallets, closed ones too, in the order of their ids."""
         with self._reading() as transaction:
             rows = transaction.rows(OF_CUSTOMER, customer_id=customer_id)
-            return _holdings(transaction, rows)
+            return holdings_from(transaction, rows)
 
     def entry_of(self, idempotency_key: str) -> Entry | None:
         """Return the entry that a key stands for."""
@@ -110,6 +115,11 @@ class WalletReader(ScopedReader):
         """Return the purchase that a key stands for."""
         with self._reading() as transaction:
             return transaction.one(PURCHASE_OF, key=idempotency_key)
+
+    def answer_of(self, kind: str, idempotency_key: str) -> str | None:
+        """Return what the first request with a key was answered."""
+        with self._reading() as transaction:
+            return transaction.one(ANSWER_OF, kind=kind, key=idempotency_key)
 
     def purchases_for(self, invoice_id: InvoiceId) -> Sequence[Purchase]:
         """Return the purchases that an invoice pays, in the order of their ids."""
@@ -141,7 +151,7 @@ class WalletReader(ScopedReader):
         return TakenRows(tuple(entries), tuple(parts), tuple(lots[name] for name in names))
 
 
-def _holdings(transaction: Transaction, rows: Sequence[Row[Any]]) -> tuple[Holdings, ...]:
+def holdings_from(transaction: Transaction, rows: Sequence[Row[Any]]) -> tuple[Holdings, ...]:
     """Return the wallets of rows with their open lots, in the order of their ids."""
     if not rows:
         return ()

@@ -67,6 +67,7 @@ def change_invoice(
         total=subtotal,
         invoice_type=InvoiceType.ONE_OFF,
         computed_at=at,
+        created_at=at,
     )
     return with_terms(blank, terms)
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from billing.invoices.closing import CLOSED, charges_nothing, due, left_out
 from billing.invoices.computing import Background, computed, has_next_invoice, late_invoice
 from billing.invoices.drafting import invoice_id
+from billing.invoices.editing import edited_as
 from billing.periods.services import Window, windows
 from billing.ports import Changes, Stores, UsageReader
 from billing.use_cases.finalizing import finalized
@@ -93,6 +94,7 @@ def _closed(
     if not made.lines and made.kind is InvoiceKind.OPENING:
         return None
     if known is not None:
+        made = edited_as(made, known)
         unchanged = replace(made, computed_at=known.computed_at, version=known.version)
         if unchanged == known and not final:
             return None
@@ -140,7 +142,9 @@ def _commit(
         if not last:
             held.commit(Changes(invoices=(made,)))
             return made
-        invoice, changes = finalized(held, made, at, subscription=subscription)
+        invoice, changes = finalized(
+            held, made, at, subscription=subscription, due_at=made.due_date
+        )
         held.commit(changes)
         return invoice
 
@@ -198,7 +202,8 @@ def _draft(stores: Stores, invoice_name: InvoiceId, action: InvoiceAction) -> In
 
 def _window(stores: Stores, invoice: Invoice, at: datetime) -> tuple[Subscription, Window] | None:
     """Return the window of an invoice that is computed from usage, None for any other."""
-    if invoice.subscription_id is None or invoice.invoice_type is not InvoiceType.SUBSCRIPTION:
+    of_window = invoice.invoice_type is InvoiceType.SUBSCRIPTION
+    if invoice.subscription_id is None or not of_window or invoice.kind is InvoiceKind.ONE_OFF:
         return None
     subscription = stores.subscription(invoice.subscription_id)
     if subscription is None:

@@ -15,7 +15,7 @@ from billing.use_cases import telling
 from billing.use_cases.paid import consequences
 from billing.use_cases.transactions import merged, unfinalized_end
 from schemas.ids import CustomerId
-from schemas.invoice import Invoice, InvoiceAction
+from schemas.invoice import Invoice, InvoiceAction, InvoiceStatus
 from schemas.subscription import Subscription
 
 
@@ -36,7 +36,8 @@ def finalized(
     config = held.config()
     wallets = held.wallets_of(draft.customer_id)
     number = None
-    if action_of(draft) is InvoiceAction.FINALIZE:
+    # A number that was asked for stands in no series.
+    if action_of(draft) is InvoiceAction.FINALIZE and draft.invoice_number is None:
         series = series_of(config.numbering, draft.dated_at)
         number = next_number(config.numbering, draft.dated_at, held.last_number(series))
     done = finalize(
@@ -50,7 +51,7 @@ def finalized(
         due_date=due_at or _due_date(held, draft, subscription, at),
     )
     invoice = done.invoice
-    if number is None:
+    if invoice.status is InvoiceStatus.SKIPPED:
         return invoice, Changes(invoices=(invoice,))
     judged = watch_settled(
         held, [posted.holdings for posted in done.posted], at, default=config.wallet_alerts
@@ -69,7 +70,7 @@ def finalized(
     changes = Changes(
         posted=done.posted,
         invoices=(invoice,),
-        numbers=(number,),
+        numbers=() if number is None else (number,),
         payments=done.payments,
         streams=judged.streams,
         alerts=judged.alerts,

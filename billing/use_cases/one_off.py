@@ -13,6 +13,7 @@ from billing.invoices.one_off import (
 )
 from billing.ports import Changes, Redemption, Stores
 from billing.use_cases.finalizing import finalized
+from billing.use_cases.payments import recorded
 from billing.use_cases.transactions import merged
 from schemas.errors import AlreadyExists, NotFound
 from schemas.ids import InvoiceId
@@ -23,8 +24,8 @@ def create_one_off(stores: Stores, request: OneOffRequest, at: datetime) -> Invo
     """Make an invoice that is asked for, and finalize it at once unless a draft is asked for.
 
     A repeated key gives the invoice that it stands for as it is now; with other content it raises
-    AlreadyExists. Each coupon is redeemed once. Raises ValidationFailed naming the field, NotFound
-    for the customer. Source: billing.md 13, 14 and 15.5.
+    AlreadyExists. Each coupon is redeemed once, and what was paid already is recorded. Raises
+    ValidationFailed naming the field, NotFound for the customer. Source: billing.md 13, 14 and 15.5.
     """
     check_one_off(request)
     with stores.deciding(request.customer_id) as held:
@@ -55,7 +56,9 @@ def create_one_off(stores: Stores, request: OneOffRequest, at: datetime) -> Invo
             return draft
         invoice, changes = finalized(held, draft, at, due_at=request.due_date)
         held.commit(merged(redeemed, changes))
-        return invoice
+        if request.payment_status is None:
+            return invoice
+        return recorded(held, invoice, request.payment_status, at, amount=request.amount_paid)
 
 
 def _redeemed(

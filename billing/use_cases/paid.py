@@ -14,7 +14,7 @@ from billing.subscriptions.activation import opening_paid
 from billing.use_cases import telling
 from billing.use_cases.transactions import merged, unfinalized_end
 from billing.wallets.ledger import TopUp, top_up
-from schemas.ids import derived
+from schemas.ids import EntryId
 from schemas.invoice import Invoice, InvoiceKind, InvoiceStatus, PaymentStatus
 from schemas.purchase import Purchase, PurchaseAction, PurchaseStatus, after
 from schemas.subscription import Subscription
@@ -80,16 +80,19 @@ def completed(held: Stores, purchases: Sequence[Purchase], at: datetime) -> Chan
 
 
 def _credit_of(purchase: Purchase) -> TopUp:
-    """Return the top-up of a purchase; its key follows from it, since the caller's names it."""
+    """Return the top-up of a purchase: the entry has its id and key, and so is written once."""
     return TopUp(
         Reason.PURCHASED_CREDIT_INVOICED,
         credits=purchase.credits,
         priority=purchase.priority,
         expires_at=purchase.expires_at,
-        idempotency_key=derived("key", "purchase", purchase.id),
+        idempotency_key=purchase.idempotency_key,
         description=purchase.description,
         # What was paid for is given, however late the payment came.
         clock_checked=False,
+        metadata=purchase.metadata,
+        created_by=purchase.created_by,
+        entry_id=EntryId(purchase.id),
     )
 
 

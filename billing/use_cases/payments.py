@@ -133,7 +133,7 @@ def delete_payment(stores: Stores, payment_id: PaymentId, at: datetime) -> Invoi
         paying.check_deletable(payment)
         invoice = _invoice(held, payment.invoice_id)
         left = _others(held, payment)
-        after = with_payments(invoice, left, invoice.refunded_amount)
+        after = with_payments(invoice, left, invoice.refunded_amount, at=at)
         held.commit(
             merged(
                 Changes(deleted_payments=(payment,)),
@@ -156,15 +156,27 @@ def record_by_hand(
     Raises NotFound, else as `billing.invoices.paying.recorded_by_hand`. Source: billing.md 15.2.
     """
     with stores.deciding(_owner(stores, invoice_id)) as held:
-        invoice, payments = _invoice(held, invoice_id), held.payments_of(invoice_id)
-        name = PaymentId(derived("pay", "by hand", invoice_id, at, len(payments)))
-        made = recorded_by_hand(payable_of(invoice), payments, asked, amount, at, payment_id=name)
-        if made is None:
-            return invoice
-        after, changes = applied(held, invoice, made, at, was=None)
-        created = telling.of_payment("payment.created", made, invoice.customer_id, at)
-        held.commit(merged(Changes(outbox=(created,)), changes))
-        return after
+        return recorded(held, _invoice(held, invoice_id), asked, at, amount=amount)
+
+
+def recorded(
+    held: Stores,
+    invoice: Invoice,
+    asked: PaymentStatus,
+    at: datetime,
+    *,
+    amount: Decimal | None = None,
+) -> Invoice:
+    """Do inside a transaction what `record_by_hand` does, and commit it."""
+    payments = held.payments_of(invoice.id)
+    name = PaymentId(derived("pay", "by hand", invoice.id, at, len(payments)))
+    made = recorded_by_hand(payable_of(invoice), payments, asked, amount, at, payment_id=name)
+    if made is None:
+        return invoice
+    after, changes = applied(held, invoice, made, at, was=None)
+    created = telling.of_payment("payment.created", made, invoice.customer_id, at)
+    held.commit(merged(Changes(outbox=(created,)), changes))
+    return after
 
 
 def attempt_payment(stores: Stores, invoice_id: InvoiceId, at: datetime) -> Invoice:
@@ -202,7 +214,7 @@ def attempt_payment(stores: Stores, invoice_id: InvoiceId, at: datetime) -> Invo
         judged = watch_settled(
             held, [each.holdings for each in posted], at, default=held.config().wallet_alerts
         )
-        after = with_payments(invoice, (*payments, *made), invoice.refunded_amount)
+        after = with_payments(invoice, (*payments, *made), invoice.refunded_amount, at=at)
         rows = (
             *(
                 telling.of_payment("payment.success", each, invoice.customer_id, at)
@@ -234,7 +246,8 @@ def applied(
 
     `was` is the payment before, None for a new one.
     """
-    after = with_payments(invoice, (*_others(held, payment), payment), invoice.refunded_amount)
+    every = (*_others(held, payment), payment)
+    after = with_payments(invoice, every, invoice.refunded_amount, at=at)
     rows = []
     if was is None or payment.state is not was.state:
         event = EVENTS.get(payment.state)

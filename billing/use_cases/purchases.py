@@ -1,19 +1,19 @@
 """Purchases: credits that are bought by an invoice and come when it is paid (wallets-alerts.md 8)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from billing.invoices.one_off import OneOffLine, OneOffRequest, one_off
-from billing.ports import Changes, Stores
+from billing.ports import Changes, FirstAnswer, Stores
 from billing.use_cases import telling
 from billing.use_cases.finalizing import finalized
 from billing.use_cases.paid import is_paid
 from billing.use_cases.payments import applied
-from billing.wallets.ledger import TopUp, bought
+from billing.wallets.ledger import TopUp, bought, noted, unusable
 from schemas.decimals import EXACT, plain
-from schemas.errors import AlreadyExists, InvalidOperation, NotFound, ValidationFailed
+from schemas.errors import AlreadyExists, NotFound, ValidationFailed
 from schemas.ids import InvoiceId, PaymentId, WalletId, derived
 from schemas.invoice import Invoice, InvoiceKind, InvoiceType
 from schemas.money import settle
@@ -25,10 +25,16 @@ from schemas.wallet import Reason, Wallet, WalletStatus
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """A purchase with the invoice that pays it."""
+    """A purchase with the invoice that pays it, and what its request was answered first."""
 
     purchase: Purchase
     invoice: Invoice
+    answer: str | None = None
+    is_replay: bool = False
+
+
+# Ledger entries and purchases share one space of idempotency keys (platform.md 6).
+WALLET_TRANSACTIONS = "wallet_transactions"
 
 
 def buy_credits(
@@ -38,12 +44,14 @@ def buy_credits(
     at: datetime,
     *,
     taxes: Sequence[TaxAttachment] = (),
+    answering: Callable[[Stores, Bought], str] | None = None,
 ) -> Bought:
     """Make a pending purchase and the invoice of type CREDIT that pays it, or replay a repeated key.
 
     With the setting for it the invoice is paid at once and the credits are there. `taxes` are those
-    of the customer. Raises ValidationFailed, AlreadyExists, NotFound and InvalidOperation in the
-    order of wallets-alerts.md 5. Source: wallets-alerts.md 8.
+    of the customer; what `answering` makes of it is kept with a key, and given again. Raises
+    ValidationFailed, AlreadyExists, NotFound and InvalidOperation in the order of wallets-alerts.md 5.
+    Source: wallets-alerts.md 8.
     """
     if request.reason is not Reason.PURCHASED_CREDIT_INVOICED:
         raise ValidationFailed(f"{request.reason} is no purchase", field="transaction_reason")
@@ -64,7 +72,7 @@ def buy_credits(
                 "the credits would have expired already", field="expiry_date_utc"
             )
         if wallet.wallet_status is WalletStatus.CLOSED:
-            raise InvalidOperation(f"wallet {wallet_id} is closed")
+            raise unusable(wallet)
         purchase = _purchase(held, wallet, request, at, added=added, content=content)
         draft = _draft(held, purchase, wallet, taxes, at)
         held.commit(
@@ -81,12 +89,25 @@ def buy_credits(
             invoice, changes = applied(held, invoice, _payment(invoice, at), at, was=None)
             held.commit(changes)
         (purchase,) = held.purchases_for(invoice.id)
-        return Bought(purchase, invoice)
+        return _answered(held, Bought(purchase, invoice), at, answering)
+
+
+def _answered(
+    held: Stores, made: Bought, at: datetime, answering: Callable[[Stores, Bought], str] | None
+) -> Bought:
+    """Keep what a request with a key is answered."""
+    if answering is None:
+        return made
+    told = replace(made, answer=answering(held, made))
+    key = made.purchase.idempotency_key
+    if key is not None and told.answer is not None:
+        held.commit(Changes(answers=(FirstAnswer(WALLET_TRANSACTIONS, key, told.answer, at),)))
+    return told
 
 
 def _content(wallet_id: WalletId, added: Decimal, request: TopUp) -> str:
     """Return a name for what a request asks for, to tell a repeat from another one."""
-    facts = (request.priority, request.expires_at, request.description)
+    facts = (request.priority, request.expires_at, request.description, *noted(request.metadata))
     return derived("content", "purchase", wallet_id, added, *facts)
 
 
@@ -95,7 +116,9 @@ def _replayed(held: Stores, key: str | None, content: str) -> Bought | None:
     if key is None:
         return None
     recorded = held.purchase_of(key)
-    if held.entry_of(key) is not None or (recorded is not None and recorded.content != content):
+    # A purchase that is completed has an entry with the same key.
+    other = held.entry_of(key) is not None if recorded is None else recorded.content != content
+    if other:
         raise AlreadyExists(
             f"idempotency key {key!r} was used for another request", field="idempotency_key"
         )
@@ -103,7 +126,8 @@ def _replayed(held: Stores, key: str | None, content: str) -> Bought | None:
         return None
     invoice = held.invoice(recorded.invoice_id)
     assert invoice is not None, "a purchase has an invoice"
-    return Bought(recorded, invoice)
+    answer = held.answer_of(WALLET_TRANSACTIONS, key)
+    return Bought(recorded, invoice, answer, is_replay=True)
 
 
 def _purchase(
@@ -112,7 +136,7 @@ def _purchase(
     """Return a new purchase; its id follows from its key, else from how many there are."""
     key = request.idempotency_key
     number = len(held.invoices_for(wallet.customer_id)) if key is None else None
-    name = derived("purchase", wallet.id, key, None if key else at, number)
+    name = derived("wtxn", "purchase", wallet.id, key, None if key else at, number)
     return Purchase(
         id=PurchaseId(name),
         wallet_id=wallet.id,
@@ -125,6 +149,8 @@ def _purchase(
         description=request.description,
         idempotency_key=key,
         content=content,
+        metadata=request.metadata,
+        created_by=request.created_by,
     )
 
 

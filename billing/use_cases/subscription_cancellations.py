@@ -175,6 +175,7 @@ def _empty(subscription: Subscription, at: datetime) -> Invoice:
         subtotal=nothing,
         total=nothing,
         computed_at=at,
+        created_at=at,
         requested=True,
     )
 

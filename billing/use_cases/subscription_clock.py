@@ -7,22 +7,28 @@ Each step is as at its own instant, however late it is done, and repeating it do
 from dataclasses import replace
 from datetime import datetime
 
+from billing.periods.due_dates import unpaid_too_long
 from billing.ports import Changes, Stores, UsageReader
 from billing.subscriptions.activation import trial_ended
 from billing.subscriptions.cancelling import planned_at
 from billing.use_cases.opening_invoices import Opened, open_subscription
 from billing.use_cases.settling_changes import bring_up_to_date, missing_windows
-from billing.use_cases.subscription_cancellations import fire
+from billing.use_cases.subscription_cancellations import cancel_subscription, fire
 from billing.use_cases.telling_subscriptions import CANCELLED, subscription_row
 from billing.use_cases.transactions import retried
+from schemas.cancellation import CancellationRequest, CancellationType
 from schemas.errors import NotFound, VersionConflict
 from schemas.ids import SubscriptionId
+from schemas.invoice import InvoiceStatus
 from schemas.subscription import (
     Subscription,
     SubscriptionAction,
     SubscriptionStatus,
     after,
 )
+
+# The reason that a cancellation has which nobody asked for.
+UNPAID = "an invoice was not paid in time"
 
 # In these nothing happens by time: one has not begun, the other is over.
 STILL = frozenset({SubscriptionStatus.DRAFT, SubscriptionStatus.CANCELLED})
@@ -37,15 +43,16 @@ def advance(
 ) -> Subscription:
     """Return a subscription as time has left it by an instant, after committing that.
 
-    A trial that is over makes the opening invoice; a cancellation that was planned, and an end that
-    was agreed, end it. Before it ends, invoices that were due are made with the `usage` known now:
-    without a reader one whose periods are not invoiced yet stays for a later call. Raises
-    VersionConflict where others kept being first.
+    A trial that is over makes the opening invoice; a cancellation that was planned, an end that was
+    agreed, and an invoice that stays unpaid too long, if that is enabled, end it. Invoices that were
+    due before are made first, with the `usage` known now: without a reader a subscription whose
+    periods are not invoiced yet stays for a later call. Raises VersionConflict where others kept
+    being first.
     """
 
     def decide() -> Subscription:
         known = stores.subscription(subscription.id) or subscription
-        for step in (_end_trial, _fire, _expire):
+        for step in (_end_trial, _fire, _expire, _cancel_unpaid):
             known = step(stores, known, at, usage)
         return known
 
@@ -129,3 +136,32 @@ def _expire(
         row = subscription_row(CANCELLED, over, at)
         held.commit(Changes(subscriptions=(over,), outbox=(row,), wake={over.payer_id: at}))
         return over
+
+
+def _cancel_unpaid(
+    stores: Stores, subscription: Subscription, at: datetime, usage: UsageReader | None
+) -> Subscription:
+    """Cancel a subscription at once whose invoice stays unpaid beyond the days of grace, if enabled.
+
+    Source: billing.md 9.1; settings auto_cancellation and grace_period_days.
+    """
+    config = stores.config()
+    idle = {*STILL, SubscriptionStatus.TRIALING}
+    if not config.auto_cancellation or usage is None or subscription.status in idle:
+        return subscription
+    unpaid = any(
+        invoice.status is InvoiceStatus.FINALIZED
+        and invoice.amount_remaining > 0
+        and invoice.due_date is not None
+        and unpaid_too_long(
+            invoice.due_date,
+            at,
+            grace_period_days=config.grace_period_days,
+            timezone=subscription.timezone,
+        )
+        for invoice in stores.invoices_of(subscription.id)
+    )
+    if not unpaid:
+        return subscription
+    request = CancellationRequest(CancellationType.IMMEDIATE, reason=UNPAID)
+    return cancel_subscription(stores, usage, subscription.id, request, at=at).subscription

@@ -11,18 +11,20 @@ from datetime import datetime
 from decimal import Decimal
 
 from billing.alerts.levels import check_settings
-from billing.alerts.watching import watch_settled
-from billing.ports import Changes, OutboxRow, Stores
+from billing.alerts.watching import watch_balances, watch_settled
+from billing.ports import Changes, FirstAnswer, OutboxRow, Stores
 from billing.use_cases import telling
-from billing.use_cases.purchases import Bought, buy_credits
+from billing.use_cases.purchases import WALLET_TRANSACTIONS, Bought, buy_credits
 from billing.use_cases.transactions import unfinalized_end
 from billing.wallets import ledger
+from billing.wallets.balances import Claim, Ongoing, ongoing_balances
 from billing.wallets.holdings import Holdings, Posted
-from billing.wallets.ledger import Debit, TopUp, bought
+from billing.wallets.ledger import Debit, TopUp, bought, unusable
 from billing.wallets.lots import expired
 from billing.wallets.opening import open_wallet
 from schemas.alert import AlertSettings
-from schemas.errors import AlreadyExists, InvalidOperation, NotFound, ValidationFailed
+from schemas.auto_topup import AutoTopup, AutoTopupRequest, merged_rule
+from schemas.errors import AlreadyExists, NotFound, ValidationFailed
 from schemas.ids import CustomerId, WalletId, derived
 from schemas.purchase import PurchaseAction
 from schemas.purchase import after as purchase_after
@@ -49,6 +51,7 @@ class WalletChange:
     overdraft_limit: Decimal | None = None
     priority: int | None = None
     alert_settings: AlertSettings | None = None
+    auto_topup: AutoTopupRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,30 @@ class Written:
     """A wallet after a write, and the entry of the request; a replay gives the entry it stands for.
 
     Credits that are bought by an invoice are `bought`: there is no entry before it is paid.
+    `posted` is what was appended, None for a replay. `answer` is what the first request with the
+    key was answered, where that was asked for.
     """
 
     holdings: Holdings
     entry: Entry | None = None
     bought: Bought | None = None
+    posted: Posted | None = None
+    answer: str | None = None
+    is_replay: bool = False
+
+
+# Makes the answer to a write of what is there before it is committed.
+Answering = Callable[[Stores, Written], str]
 
 
 def create_wallet(
-    stores: Stores, request: WalletRequest, customer_id: CustomerId, at: datetime
+    stores: Stores,
+    request: WalletRequest,
+    customer_id: CustomerId,
+    at: datetime,
+    *,
+    auto_topup: AutoTopup | None = None,
+    by: str = "",
 ) -> Written:
     """Open a wallet with its initial credits; the alert of its balance is judged with it.
 
@@ -84,17 +102,29 @@ def create_wallet(
             existing=existing,
             at=at,
         )
+        wallet = replace(posted.holdings.wallet, auto_topup=auto_topup, created_by=by)
+        posted = replace(
+            posted,
+            holdings=replace(posted.holdings, wallet=wallet),
+            entries=tuple(replace(each, created_by=by) for each in posted.entries),
+        )
         row = telling.of_wallet("wallet.created", posted.holdings, at)
         _commit(held, posted, at, row)
-        return Written(posted.holdings, next(iter(posted.entries), None))
+        return Written(posted.holdings, next(iter(posted.entries), None), posted=posted)
 
 
 def update_wallet(
-    stores: Stores, wallet_id: WalletId, change: WalletChange, at: datetime
+    stores: Stores,
+    wallet_id: WalletId,
+    change: WalletChange,
+    at: datetime,
+    *,
+    claims: Sequence[Claim] | None = None,
+    by: str = "",
 ) -> Holdings:
-    """Change what may change of a wallet; its settled balance is judged at once by new settings.
+    """Change what may change of a wallet; its balances are judged at once by new settings.
 
-    The ongoing one is judged by the next pass, which is asked for. What is stored is validated
+    Without the customer's `claims` the ongoing one is judged by the next pass. What is stored is validated
     again as a whole. Raises ValidationFailed naming the field, NotFound, and InvalidOperation for a
     closed wallet. Source: wallets-alerts.md 4 and 11.
     """
@@ -102,14 +132,14 @@ def update_wallet(
     with stores.deciding(_owner(stores, wallet_id)) as held:
         before = _holdings(held, wallet_id)
         if before.wallet.wallet_status is WalletStatus.CLOSED:
-            raise InvalidOperation(f"wallet {wallet_id} is closed")
+            raise unusable(before.wallet)
         wallet = _changed(before.wallet, change)
         if wallet == before.wallet:
             return before
-        after = replace(before, wallet=wallet)
+        after = replace(before, wallet=replace(wallet, updated_at=at, updated_by=by))
         posted = Posted(base=before.sequence, holdings=after)
         row = telling.of_wallet("wallet.updated", after, at, at, _digest(wallet))
-        _commit(held, posted, at, row)
+        _commit_all(held, (posted,), at, row, claims=claims)
         return after
 
 
@@ -120,27 +150,35 @@ def top_up(
     at: datetime,
     *,
     taxes: Sequence[TaxAttachment] = (),
+    answering: Answering | None = None,
 ) -> Written:
     """Add credits as one entry and one lot, or replay what a repeated key stands for.
 
-    PURCHASED_CREDIT_INVOICED makes a purchase and its invoice, with the customer's `taxes`. Raises
-    as `billing.wallets.ledger.top_up` does, and NotFound. Source: wallets-alerts.md 5 and 8.
+    PURCHASED_CREDIT_INVOICED makes a purchase and its invoice, with the customer's `taxes`. What
+    `answering` makes of the write is kept with its key, and given again to a repeat. Raises as
+    `billing.wallets.ledger.top_up` does, and NotFound. Source: wallets-alerts.md 5 and 8.
     """
     owner = _owner(
         stores, wallet_id, request.idempotency_key, lambda: bought(_any_wallet(at), request)
     )
     if request.reason is Reason.PURCHASED_CREDIT_INVOICED:
-        made = buy_credits(stores, wallet_id, request, at, taxes=taxes)
-        return Written(_holdings(stores, wallet_id), bought=made)
+        return _bought(stores, wallet_id, request, at, taxes=taxes, answering=answering)
     with stores.deciding(owner) as held:
         before = _holdings(held, wallet_id)
         recorded = _recorded(held, request.idempotency_key)
         waiting = _waiting(held, before, at)
         posted = ledger.top_up(before, request, at, unfinalized_end=waiting, recorded=recorded)
-        return _written(held, posted, recorded, at)
+        return _written(held, posted, recorded, at, answering)
 
 
-def debit(stores: Stores, wallet_id: WalletId, request: Debit, at: datetime) -> Written:
+def debit(
+    stores: Stores,
+    wallet_id: WalletId,
+    request: Debit,
+    at: datetime,
+    *,
+    answering: Answering | None = None,
+) -> Written:
     """Take credits by hand, at most down to the overdraft limit, or replay a repeated key.
 
     Raises as `billing.wallets.ledger.debit` does, and NotFound. Source: wallets-alerts.md 5.
@@ -151,10 +189,37 @@ def debit(stores: Stores, wallet_id: WalletId, request: Debit, at: datetime) -> 
         recorded = _recorded(held, request.idempotency_key)
         waiting = _waiting(held, before, at)
         posted = ledger.debit(before, request, at, unfinalized_end=waiting, recorded=recorded)
-        return _written(held, posted, recorded, at)
+        return _written(held, posted, recorded, at, answering)
 
 
-def terminate(stores: Stores, wallet_id: WalletId, at: datetime) -> Holdings:
+def _bought(
+    stores: Stores,
+    wallet_id: WalletId,
+    request: TopUp,
+    at: datetime,
+    *,
+    taxes: Sequence[TaxAttachment],
+    answering: Answering | None,
+) -> Written:
+    """Buy credits by an invoice."""
+
+    def answer(held: Stores, made: Bought) -> str:
+        assert answering is not None, "asked for only then"
+        return answering(held, Written(_holdings(held, wallet_id), bought=made))
+
+    made = buy_credits(
+        stores,
+        wallet_id,
+        request,
+        at,
+        taxes=taxes,
+        answering=None if answering is None else answer,
+    )
+    held = _holdings(stores, wallet_id)
+    return Written(held, bought=made, answer=made.answer, is_replay=made.is_replay)
+
+
+def terminate(stores: Stores, wallet_id: WalletId, at: datetime, *, by: str = "") -> Holdings:
     """Close a wallet: its value is forfeited, its pending purchases are cancelled.
 
     Raises NotFound, and InvalidOperation for one that is not active or is overdrawn.
@@ -162,6 +227,8 @@ def terminate(stores: Stores, wallet_id: WalletId, at: datetime) -> Holdings:
     """
     with stores.deciding(_owner(stores, wallet_id)) as held:
         posted = ledger.terminate(_holdings(held, wallet_id), at)
+        wallet = replace(posted.holdings.wallet, updated_at=at, updated_by=by)
+        posted = replace(posted, holdings=replace(posted.holdings, wallet=wallet))
         cancelled = tuple(
             replace(
                 each,
@@ -227,6 +294,8 @@ def _changed(wallet: Wallet, change: WalletChange) -> Wallet:
         )
         if (value := getattr(change, name)) is not None
     }
+    if change.auto_topup is not None:
+        given["auto_topup"] = merged_rule(wallet.auto_topup, change.auto_topup)
     if change.allowed_price_types is not None:
         given["allowed_price_types"] = tuple(change.allowed_price_types) or (AllowedType.ALL,)
     return replace(wallet, **given)
@@ -287,23 +356,56 @@ def _waiting(held: Stores, holdings: Holdings, at: datetime) -> datetime | None:
     return unfinalized_end(held, (holdings,), wallet.customer_id, wallet.currency, at)
 
 
-def _written(held: Stores, posted: Posted, recorded: Entry | None, at: datetime) -> Written:
+def _written(
+    held: Stores,
+    posted: Posted,
+    recorded: Entry | None,
+    at: datetime,
+    answering: Answering | None,
+) -> Written:
     """Commit a write with one entry of its own, the last; a replay commits nothing."""
     if posted.replays is not None:
-        return Written(posted.holdings, recorded)
-    _commit(held, posted, at)
-    return Written(posted.holdings, posted.entries[-1])
+        key = None if recorded is None else recorded.idempotency_key
+        answer = None if key is None else held.answer_of(WALLET_TRANSACTIONS, key)
+        return Written(posted.holdings, recorded, answer=answer, is_replay=True)
+    made = Written(posted.holdings, posted.entries[-1], posted=posted)
+    if answering is not None:
+        made = replace(made, answer=answering(held, made))
+    _commit_all(held, (posted,), at, answer=_kept(made, at))
+    return made
+
+
+def _kept(made: Written, at: datetime) -> FirstAnswer | None:
+    """Return the answer of a write as it is kept, None for one without a key."""
+    key = None if made.entry is None else made.entry.idempotency_key
+    if key is None or made.answer is None:
+        return None
+    return FirstAnswer(WALLET_TRANSACTIONS, key, made.answer, at)
 
 
 def _commit(held: Stores, posted: Posted, at: datetime, *rows: OutboxRow) -> None:
     _commit_all(held, (posted,), at, *rows)
 
 
-def _commit_all(held: Stores, posted: Sequence[Posted], at: datetime, *rows: OutboxRow) -> None:
-    """Commit writes with the alerts of the settled balances, what is told, and a wish to be seen."""
+def _commit_all(
+    held: Stores,
+    posted: Sequence[Posted],
+    at: datetime,
+    *rows: OutboxRow,
+    claims: Sequence[Claim] | None = None,
+    answer: FirstAnswer | None = None,
+) -> None:
+    """Commit writes with the alerts of the balances, what is told, and a wish to be seen.
+
+    Ongoing balances are judged where the claims on them are given.
+    """
     holdings = [each.holdings for each in posted]
-    judged = watch_settled(held, holdings, at, default=held.config().wallet_alerts)
-    owner = holdings[0].wallet.customer_id
+    owner, default = holdings[0].wallet.customer_id, held.config().wallet_alerts
+    if claims is None:
+        judged = watch_settled(held, holdings, at, default=default)
+    else:
+        ongoing = _ongoing(held, holdings, claims, at)
+        judged = watch_balances(held, holdings, ongoing, at, default=default)
     held.commit(
         Changes(
             posted=tuple(posted),
@@ -315,5 +417,17 @@ def _commit_all(held: Stores, posted: Sequence[Posted], at: datetime, *rows: Out
                 *judged.outbox(held.external_id_of(owner)),
             ),
             wake={owner: at},
+            answers=() if answer is None else (answer,),
         )
     )
+
+
+def _ongoing(
+    held: Stores, changed: Sequence[Holdings], claims: Sequence[Claim], at: datetime
+) -> tuple[Ongoing, ...]:
+    """Return the ongoing balances of changed wallets; claims ask all that their customer has."""
+    after = {each.wallet.id: each for each in changed}
+    owner = changed[0].wallet.customer_id
+    every = [after.get(each.wallet.id, each) for each in held.wallets_of(owner)]
+    found = {each.wallet_id: each for each in ongoing_balances(every, claims, at)}
+    return tuple(found[each.wallet.id] for each in changed)

@@ -125,9 +125,7 @@ def _needed(invoice: Invoice, closed: Mapping[SubscriptionId, datetime]) -> bool
     return until is None or any(line.period.end >= until for line in invoice.lines)
 
 
-def _streams(
-    stores: Stores, wallets: Sequence[Holdings]
-) -> Mapping[AlertStreamId, AlertStream]:
+def _streams(stores: Stores, wallets: Sequence[Holdings]) -> Mapping[AlertStreamId, AlertStream]:
     """Read the streams of wallets that were ever judged."""
     names = [stream_of(held.wallet, kind).id for held in wallets for kind in STREAMS]
     found = ((name, stores.stream(name)) for name in names)

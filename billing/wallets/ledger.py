@@ -4,7 +4,8 @@ Each write first posts the expiries that are due, so the ledger does not depend 
 A refused or replayed write posts nothing (wallets-alerts.md 3 and 5).
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -22,7 +23,7 @@ from billing.wallets.lots import credits_of
 from billing.wallets.posting import swept
 from schemas.decimals import EXACT, plain
 from schemas.errors import AlreadyExists, InvalidOperation, ValidationFailed
-from schemas.ids import LotId, derived
+from schemas.ids import EntryId, LotId, derived
 from schemas.money import total
 from schemas.wallet import (
     TOP_UP_REASONS,
@@ -34,6 +35,8 @@ from schemas.wallet import (
     WalletStatus,
     WalletType,
 )
+
+INSUFFICIENT_BALANCE = "insufficient_balance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,10 @@ class TopUp:
     lot_id: LotId | None = None
     # Writes of our own set it: a grant that is late is given although its credits have expired.
     clock_checked: bool = True
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created_by: str = ""
+    # A purchase that is completed stays the transaction that it was while it was pending.
+    entry_id: EntryId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,17 @@ class Debit:
     reason: Reason
     idempotency_key: str | None
     description: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created_by: str = ""
+
+
+def noted(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return metadata as facts of a request's content, whatever the order of its members.
+
+    >>> noted({"b": "2", "a": "1"})
+    ('a', '1', 'b', '2')
+    """
+    return tuple(part for pair in sorted(metadata.items()) for part in pair)
 
 
 def _replayed(
@@ -73,6 +91,12 @@ def _replayed(
             f"idempotency key {key!r} was used for another request", field="idempotency_key"
         )
     return Posted(base=holdings.sequence, holdings=holdings, replays=recorded.id)
+
+
+def unusable(wallet: Wallet) -> InvalidOperation:
+    """Return the refusal of what a wallet that is closed or frozen cannot do."""
+    status = wallet.wallet_status
+    return InvalidOperation(f"wallet {wallet.id} is already {status}", reason=f"wallet_{status}")
 
 
 def bought(wallet: Wallet, request: TopUp) -> Decimal:
@@ -125,13 +149,14 @@ def top_up(
         request.priority,
         request.expires_at,
         request.description,
+        *noted(request.metadata),
     )
     if replay := _replayed(holdings, request.idempotency_key, content, recorded):
         return replay
     if request.clock_checked and request.expires_at is not None and request.expires_at <= at:
         raise ValidationFailed("the credits would have expired already", field="expiry_date_utc")
     if wallet.wallet_status is WalletStatus.CLOSED:
-        raise InvalidOperation(f"wallet {wallet.id} is closed")
+        raise unusable(wallet)
     writing = swept(holdings, at, unfinalized_end)
     entry = writing.entry(
         EntryType.CREDIT,
@@ -141,6 +166,9 @@ def top_up(
         key=request.idempotency_key,
         content=content,
         description=request.description,
+        entry_id=request.entry_id,
+        metadata=request.metadata,
+        created_by=request.created_by,
     )
     writing.open_lot(
         entry, lot_id=request.lot_id, priority=request.priority, expires_at=request.expires_at
@@ -179,17 +207,23 @@ def debit(
     the other refusals are those of `top_up`. Source: wallets-alerts.md 5.
     """
     wallet, wanted = holdings.wallet, check_debit(request)
-    content = derived("content", "debit", wallet.id, wanted, request.description)
+    facts = (wanted, request.description, *noted(request.metadata))
+    content = derived("content", "debit", wallet.id, *facts)
     if replay := _replayed(holdings, request.idempotency_key, content, recorded):
         return replay
     if wallet.wallet_status is not WalletStatus.ACTIVE:
-        raise InvalidOperation(f"wallet {wallet.id} is {wallet.wallet_status}")
+        raise unusable(wallet)
     available = settled_credits(holdings, at)
     after = value_of(wallet, EXACT.subtract(available, wanted))
     if after < wallet.overdraft_limit.copy_negate():
         raise InvalidOperation(
             f"wallet {wallet.id} has {plain(available)} credits, {plain(wanted)} were asked for",
-            reason="insufficient_balance",
+            reason=INSUFFICIENT_BALANCE,
+            details={
+                "reason": INSUFFICIENT_BALANCE,
+                "available": plain(available),
+                "requested": plain(wanted),
+            },
         )
     writing = swept(holdings, at, unfinalized_end)
     entry = writing.entry(
@@ -200,6 +234,8 @@ def debit(
         key=request.idempotency_key,
         content=content,
         description=request.description,
+        metadata=request.metadata,
+        created_by=request.created_by,
     )
     writing.consume(entry, *rules.draw(rules.spendable(writing.holdings.lots, at), wanted))
     return writing.posted()
@@ -263,9 +299,9 @@ def terminate(holdings: Holdings, at: datetime) -> Posted:
     """
     wallet = holdings.wallet
     if wallet.wallet_status is not WalletStatus.ACTIVE:
-        raise InvalidOperation(f"wallet {wallet.id} is {wallet.wallet_status}")
+        raise unusable(wallet)
     if settled_credits(holdings, at) < 0:
-        raise InvalidOperation(f"wallet {wallet.id} is overdrawn", reason="insufficient_balance")
+        raise InvalidOperation(f"wallet {wallet.id} is overdrawn", reason="negative_balance")
     writing = swept(holdings, at, None)
     rest = rules.spendable(writing.holdings.lots, at)
     if rest:

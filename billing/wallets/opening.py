@@ -152,4 +152,5 @@ def top_up_of(request: TopUpRequest) -> TopUp:
         expires_at=request.expiry_date_utc,
         idempotency_key=request.idempotency_key,
         description=request.description,
+        metadata=request.metadata,
     )

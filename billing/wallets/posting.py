@@ -4,7 +4,7 @@ An entry is posted on the wallet and on the account of its reason, so that its s
 an invoice counts differently from its credits goes to `rounding` (wallets-alerts.md 3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -43,11 +43,14 @@ class Writing:
         key: str | None = None,
         content: str | None = None,
         description: str = "",
+        entry_id: EntryId | None = None,
+        metadata: Mapping[str, str] | None = None,
+        created_by: str = "",
     ) -> Entry:
         """Append an entry with its postings; `settled` is what an invoice counts it for."""
         wallet, sequence = self.holdings.wallet, self.holdings.sequence + 1
         value = value_of(wallet, moved)
-        name = EntryId(derived("wtxn", wallet.id, sequence))
+        name = entry_id or EntryId(derived("wtxn", wallet.id, sequence))
         reference_type, reference_id = reference
         entry = Entry(
             id=name,
@@ -64,6 +67,8 @@ class Writing:
             idempotency_key=key,
             content=content,
             description=description,
+            metadata=metadata or {},
+            created_by=created_by,
         )
         self.entries.append(entry)
         self._post(entry, f"wallet:{wallet.id}", value)

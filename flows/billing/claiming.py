@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from bytewax.operators import StatefulBatchLogic
 
@@ -24,10 +25,12 @@ from flows.billing.batches import KeptClaims, ShardNews
 from flows.billing.shard_accounts import ShardAccounts
 from flows.billing.shard_usage import ShardUsage
 from flows.billing.stored import StoredUsage, meters_of
-from flows.metering.observing import Receipts
 from schemas.alert import Alert
 from schemas.errors import Refused, VersionConflict
 from schemas.ids import CustomerId
+
+if TYPE_CHECKING:
+    from flows.metering.observing import Receipts
 
 # A flush makes room for new usage after so long, and is then gone on with at once.
 FLUSH_SECONDS_MAX = 0.25
@@ -173,7 +176,9 @@ class ClaimLogic(StatefulBatchLogic[ShardNews, KeptClaims, None]):
 
     def _load(self, customers: Sequence[CustomerId], at: datetime) -> None:
         """Read the usage that claims will ask for, of all whose facts are new in one go."""
-        facts = [self._accounts.facts(customer, at) for customer in self._accounts.fresh(customers, at)]
+        facts = [
+            self._accounts.facts(customer, at) for customer in self._accounts.fresh(customers, at)
+        ]
         with_usage = [each for each in facts if meters_of(each.subscriptions)]
         if not with_usage:
             return

@@ -9,7 +9,7 @@ Each customer's rows of a meter are a part of their own, in order of time. New r
 what is not older than they are, so that a flush costs what is new in it and not the history.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flows.billing.batches import UsageBatch
+from flows.billing.feed import newest
 from flows.stores.tables import STORED_MEMBERS
 from operators.partials import Partials, empty
 from operators.windows import instant, whole
@@ -34,6 +35,8 @@ ROW_KEY = ("group",)
 MEMBER_KEY = ("group", "member")
 # Each merge may leave a piece more of a part; so many are put together again.
 CHUNKS_MAX = 64
+# So many new rows of a part are cheaper to merge one after the other.
+FEW_ROWS = 3
 
 PartKey = tuple[str, str, int]
 Numbers = npt.NDArray[np.int64]
@@ -75,6 +78,8 @@ class CumulativeUsage:
         if not self._added:
             return ()
         rows = pa.concat_tables([batch.rows for batch in self._added])
+        # Once for all customers, which leaves few rows to merge one by one.
+        rows = newest(rows).sort_by("window_start")
         members = pa.concat_tables([batch.members for batch in self._added])
         self._added = []
         news: dict[PartKey, list[Interval]] = {}
@@ -101,19 +106,31 @@ class CumulativeUsage:
 
         Rows of a running total reach back to the beginning, others to the start of the period.
         """
+        return self.usage_together(meter, [external_customer_id], period)
+
+    def usage_together(
+        self, meter: Meter, external_customer_ids: Iterable[str], period: Interval
+    ) -> Partials:
+        """Return the same of several customers as one."""
         kind = meter.aggregation.type
-        part = self._parts.get(external_customer_id, {}).get((meter.id, meter.generation))
-        if part is None:
+        key = meter.id, meter.generation
+        parts = [
+            part
+            for name in external_customer_ids
+            if (part := self._parts.get(name, {}).get(key)) is not None
+        ]
+        if not parts:
             return empty(kind)
         start = None if meter.reset_usage is ResetUsage.NEVER else period.start - BASE_WINDOW
-        rows = _between(part.rows, start, period.end)
-        # A cell that lost its only event to another is said to be empty.
-        rows = rows.filter(pc.greater(rows["counted"], 0))
         columns = partial_schema(PARTIAL_COLUMNS[kind])
-        table = rows.select(columns.names).cast(columns)
+        rows = pa.concat_tables(
+            [_between(part.rows, start, period.end).select(columns.names) for part in parts]
+        )
+        # A cell that lost its only event to another is said to be empty.
+        table = rows.filter(pc.greater(rows["counted"], 0)).cast(columns)
         if kind is not AggregationType.COUNT_UNIQUE:
             return Partials(table, None)
-        members = _between(part.members, start, period.end)
+        members = pa.concat_tables([_between(part.members, start, period.end) for part in parts])
         return Partials(table, members.select(MEMBERS.names).cast(MEMBERS))
 
     def first_window_since(self, external_customer_id: str, at: datetime) -> datetime | None:
@@ -174,6 +191,12 @@ def _merged(
     the known one: equal versions have equal content. Both in and out are in order of time; `known`
     is touched only from the first window of `more` on.
     """
+    if 1 < more.num_rows <= FEW_ROWS:
+        found: list[Interval] = []
+        for place in range(more.num_rows):
+            known, windows = _merged(known, more.slice(place, 1), key, latest_by=latest_by)
+            found += windows
+        return known, found
     if more.num_rows == 1 and latest_by is not None and known.num_rows:
         # The running minute goes on, or the next one begins: by far the most frequent news.
         window, last = _window(more, 0), _window(known, known.num_rows - 1)
@@ -260,6 +283,12 @@ def _windows(table: pa.Table) -> Numbers:
 
 def _between(table: pa.Table, start: datetime | None, end: datetime) -> pa.Table:
     """Return the rows whose windows start in [start, end), from rows in order of time."""
+    if not table.num_rows:
+        return table
+    if (start is None or _window(table, 0) >= whole(start)) and (
+        _window(table, table.num_rows - 1) < whole(end)
+    ):
+        return table
     windows = _windows(table)
     low = 0 if start is None else int(np.searchsorted(windows, whole(start)))
     return table.slice(low, max(int(np.searchsorted(windows, whole(end))) - low, 0))

@@ -4,13 +4,11 @@ The numbers are those of `flows.billing.reading`, which asks for one customer at
 `operators.quantities`, whose answers for several customers are those of each.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
-
-import pyarrow as pa
 
 from billing.ports import UsageBucket, UsageQuantity
 from flows.billing.reading import Question, Remembered, end_of_minute
@@ -37,17 +35,15 @@ def questions_at(known: Remembered, name: str, at: datetime) -> Iterator[Questio
 
 
 def answers_together(
-    meter: Meter, parts: Mapping[str, Partials], question: Question
+    meter: Meter, names: Sequence[str], rows: Partials, question: Question
 ) -> Mapping[str, UsageQuantity]:
-    """Return the answer of each customer to one question, none where an edge cuts a base window."""
+    """Return the answer of each customer to one question, none where an edge cuts a base window.
+
+    `rows` are those of all of them.
+    """
     interval, timezone, anchor = question.interval, question.timezone, question.billing_anchor
     if cut_minutes(meter, interval, timezone=timezone, anchor=anchor):
         return {}
-    members = [part.members for part in parts.values() if part.members is not None]
-    rows = Partials(
-        pa.concat_tables([part.table for part in parts.values()]),
-        pa.concat_tables(members) if members else None,
-    )
     usage = Usage(rows)
     totals = quantities(meter, usage, interval, by=BY, timezone=timezone, anchor=anchor)
     listed: dict[str, list[UsageBucket]] = {}
@@ -57,7 +53,7 @@ def answers_together(
             start = row["bucket_start"].astimezone(UTC)
             bucket = UsageBucket(start, row["group"], row["value"])
             listed.setdefault(row["external_customer_id"], []).append(bucket)
-    answers = dict.fromkeys(parts, NOTHING)
+    answers = dict.fromkeys(names, NOTHING)
     for row in totals.to_pylist():
         name = row["external_customer_id"]
         answers[name] = _quantity(row, tuple(listed.get(name, ())))

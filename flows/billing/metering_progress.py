@@ -5,7 +5,6 @@ metered once the committed offsets have reached the ends that it had then.
 """
 
 import threading
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -23,7 +22,7 @@ class MeteringProgress:
         self._topic = topic
         self._stop = stop
         self._consumer = Consumer({"bootstrap.servers": brokers, "group.id": group})
-        self._ends: tuple[datetime, Mapping[int, int]] | None = None
+        self._ends: tuple[datetime, dict[int, int]] | None = None
         # What was seen to be in a snapshot, and when that was seen.
         self._reached: tuple[datetime, datetime] | None = None
         self._until: datetime | None = None

@@ -10,13 +10,12 @@ from pathlib import Path
 import structlog
 
 from billing.ports import Stores, UsageReader
-from billing.stores.database import Database
-from billing.stores.money import SqlStores
 from billing.stores.turns import turn
 from billing.use_cases.passes import AccountPass, PassFailure, PassReport
 from flows.billing.batches import KeptClaims
 from flows.billing.claims_flow import ClaimHooks
 from flows.billing.live import now
+from flows.billing.money import opened_money, put_into
 from flows.billing.scheduling import PassHooks, Scheduler, Turn
 from flows.billing_usage import AnsweredUsage
 from flows.catalog import load_catalog
@@ -24,10 +23,8 @@ from flows.connectors.usage_answers import StoredAnswers
 from flows.data_folder import STORE_FOLDER
 from flows.metrics.billing_series import billing_series
 from flows.metrics.series import series
-from flows.serving.catalog_money import put_into
 from flows.serving.folder_lock import FolderLock
 from flows.settings import Settings
-from flows.sql_store import open_sql
 from flows.stores.clickhouse import Store, open_store
 from flows.stores.receipts import earliest_received_since
 from schemas.alert import Alert
@@ -62,6 +59,7 @@ class Telling:
         stores: Stores,
         answers: Store,
         scope: Scope,
+        *,
         usage_until: Callable[[], datetime | None],
         mine: Turn,
         on_heartbeat: Callable[[], None] = _ignore,
@@ -127,7 +125,7 @@ def pass_once(settings: Settings, at: datetime, catalog: str | None) -> OncePass
         location = settings.clickhouse_url or str(data / STORE_FOLDER)
         answers = held.enter_context(open_store(location, settings.clickhouse_database))
         if catalog:
-            put_into(stores, load_catalog(catalog), at)
+            put_into(database, stores, scope, load_catalog(catalog))
         usage = usage_in(answers, scope)
         mine = partial(turn, database, scope, JOB)
         scheduler = Scheduler(stores, lambda: at, usage, lambda: at, mine, watches=True)
@@ -137,16 +135,9 @@ def pass_once(settings: Settings, at: datetime, catalog: str | None) -> OncePass
             failed += report.failed
             if not (report.more and report.passed):
                 break
-        customers = {each.customer_id for each in (*passed, *failed)}
+        customers = {each.customer_id for each in passed} | {each.customer_id for each in failed}
         names = {customer: stores.external_id_of(customer) for customer in sorted(customers)}
     return OncePassed(tuple(passed), tuple(failed), names)
-
-
-def opened_money(settings: Settings, held: ExitStack) -> tuple[Database, SqlStores]:
-    """Open the money of a scope, with its tables at the newest step. Raises StoreError."""
-    database = open_sql(settings, now())
-    held.callback(database.close)
-    return database, SqlStores(database, Scope(settings.tenant, settings.environment))
 
 
 def usage_in(answers: Store, scope: Scope) -> Callable[[CustomerId], UsageReader]:

@@ -6,10 +6,11 @@ comes over the topic `usage`. So any number of processes can be started and ende
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
+from bytewax.dataflow import Dataflow
 from bytewax.testing import cluster_main
 
 from billing.stores.claims import SqlClaims
@@ -19,7 +20,8 @@ from flows.billing.claims_flow import claims_flow
 from flows.billing.generations import Generations
 from flows.billing.live import FLUSH_EVERY, TICK, now
 from flows.billing.metering_progress import MeteringProgress
-from flows.billing.passing import JOB, Telling, opened_money
+from flows.billing.money import opened_money, put_into
+from flows.billing.passing import JOB, Telling
 from flows.billing.stored import StoredUsage
 from flows.catalog import load_catalog
 from flows.connectors.kafka_source import KafkaSettings, partitions_of
@@ -27,7 +29,6 @@ from flows.connectors.usage_source import UsageTopic, UsageTopicHooks, UsageTopi
 from flows.metering.cluster import PEER_GONE, is_lost_peer, run_processes, watch_lifeline
 from flows.metrics.heartbeat import Heartbeat
 from flows.metrics.server import serve_metrics
-from flows.serving.catalog_money import put_into
 from flows.serving.supervision import checked
 from flows.settings import Settings
 from flows.stopping import stop_on_signals
@@ -62,9 +63,10 @@ def run_billing(
     partitions = partitions_of(_usage_topic(settings))
     if process is None:
         with ExitStack() as held:
-            _, stores = opened_money(settings, held)
+            database, stores = opened_money(settings, held)
             if catalog:
-                put_into(stores, load_catalog(catalog), now())
+                scope = Scope(settings.tenant, settings.environment)
+                put_into(database, stores, scope, load_catalog(catalog))
         if processes > 1:
             run_processes(processes)
             return
@@ -94,7 +96,11 @@ def _run(
         progress.start()
         telling = Telling(scope.environment_id)
         scheduler = telling.scheduler(
-            stores, answers, scope, claims.usage_until, partial(turn, database, scope, JOB)
+            stores,
+            answers,
+            scope,
+            usage_until=claims.usage_until,
+            mine=partial(turn, database, scope, JOB),
         )
         jobs = threading.Thread(target=scheduler.run, args=(stop,), name="scheduler", daemon=True)
         jobs.start()
@@ -111,32 +117,42 @@ def _run(
             StoredUsage(reads, scope, generations.current),
             telling.hooks(),
         )
-        looks: dict[str, Callable[[], object]] = {
-            "sql": database.revision,
-            "log": lambda: partitions_of(_usage_topic(settings)),
-            "clickhouse": lambda: answers.engine.command("SELECT 1"),
-            "billing": heartbeat.check,
-        }
-
-        def readiness() -> Sequence[Check]:
-            return [checked(name, look) for name, look in looks.items()]
-
         if settings.metrics_port:
             port = settings.metrics_port + process
-            held.callback(serve_metrics(port, readiness, host=settings.host).close)
+            looks: dict[str, Callable[[], object]] = {
+                "sql": database.revision,
+                "log": lambda: partitions_of(_usage_topic(settings)),
+                "clickhouse": lambda: answers.engine.command("SELECT 1"),
+                "billing": heartbeat.check,
+            }
+            shown = serve_metrics(port, partial(_readiness, looks), host=settings.host)
+            held.callback(shown.close)
         try:
-            cluster_main(flow, list(addresses), process)
-        except BaseException as error:
-            if not is_lost_peer(error):
-                raise
-            if has_parent:
-                # Who started the processes says what became of them.
-                sys.exit(PEER_GONE)
-            raise StoreError("another process of the cluster has gone: start all again") from error
+            _work_together(flow, process, addresses, has_parent=has_parent)
         finally:
             stop.set()
             jobs.join(STOP_SECONDS_MAX)
     sys.stderr.write("billing stopped\n")
+
+
+def _work_together(
+    flow: Dataflow, process: int, addresses: Sequence[str], *, has_parent: bool
+) -> None:
+    """Run the flow in this process of a cluster. Raises StoreError where another one has gone."""
+    try:
+        cluster_main(flow, list(addresses), process)
+    except BaseException as error:
+        if not is_lost_peer(error):
+            raise
+        if has_parent:
+            # Who started the processes says what became of them.
+            sys.exit(PEER_GONE)
+        raise StoreError("another process of the cluster has gone: start all again") from error
+
+
+def _readiness(looks: Mapping[str, Callable[[], object]]) -> Sequence[Check]:
+    """Return how each thing is that a billing process needs."""
+    return [checked(name, look) for name, look in looks.items()]
 
 
 def _usage_topic(settings: Settings) -> KafkaSettings:

@@ -4,16 +4,19 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from billing.configuration import BillingConfig
 from billing.ports import Stores
 from billing.ports.claims import AccountChange, ClaimStore
 from billing.wallets.claim_facts import ClaimFacts, facts_of
 from flows.billing.dues import next_due
 from flows.metering.sharding import customer_shards
 from schemas.ids import CustomerId
+
+if TYPE_CHECKING:
+    from billing.configuration import BillingConfig
 
 
 @dataclass(slots=True)

@@ -44,7 +44,7 @@ class ShardUsage:
         self._latest: dict[str, datetime] = {}
 
     def take(self, rows: pa.Table, missed: Interval | None) -> None:
-        """Take in published rows, and windows whose rows were left out. in: USAGE"""
+        """Take in published rows (USAGE), and windows whose rows were left out."""
         if rows.num_rows:
             self._waiting.append(rows)
         if missed is not None:
@@ -73,9 +73,7 @@ class ShardUsage:
         found, self._changed = tuple(self._changed), {}
         return found
 
-    def load(
-        self, names: Sequence[str], meters: Iterable[Meter], since: datetime | None
-    ) -> None:
+    def load(self, names: Sequence[str], meters: Iterable[Meter], since: datetime | None) -> None:
         """Read the rows of customers from an instant on, of those meters that are not here yet."""
         wanted = [self._stored.current(meter) for meter in meters]
         for running in (False, True):
@@ -99,10 +97,7 @@ class ShardUsage:
 
     def usage(self, meter: Meter, external_customer_id: str, period: Interval) -> Partials:
         """Return what is needed of a customer's usage of a meter for a period; read what is not here."""
-        start = None if runs_on(meter) else period.start - BASE_WINDOW
-        if not self._is_here(external_customer_id, meter, start):
-            self.load([external_customer_id], [meter], None if start is None else period.start)
-        return self._usage.usage(meter, external_customer_id, period)
+        return self._together(meter, [external_customer_id], period)
 
     def foresee(self, names: Iterable[str], at: datetime) -> None:
         """Answer what customers will ask at an instant, those of one question in one go.
@@ -120,8 +115,8 @@ class ShardUsage:
             meter = self._meters.get(question.meter_id)
             if meter is None or meter.generation != question.generation or len(asking) == 1:
                 continue
-            parts = {name: self.usage(meter, name, question.interval) for name in asking}
-            for name, found in answers_together(meter, parts, question).items():
+            rows = self._together(meter, asking, question.interval)
+            for name, found in answers_together(meter, asking, rows, question).items():
                 self._known.answers.setdefault(name, {})[question] = found
 
     def reader(self, name: str, *, running_minute: datetime | None) -> "CurrentUsage":
@@ -137,6 +132,14 @@ class ShardUsage:
         if latest is None or latest < at:
             return None
         return self._usage.first_window_since(name, at)
+
+    def _together(self, meter: Meter, names: Sequence[str], period: Interval) -> Partials:
+        """Return what is needed of some customers' usage; read what is not here."""
+        start = None if runs_on(meter) else period.start - BASE_WINDOW
+        absent = [name for name in names if not self._is_here(name, meter, start)]
+        if absent:
+            self.load(absent, [meter], None if start is None else period.start)
+        return self._usage.usage_together(meter, names, period)
 
     def _is_here(self, name: str, meter: Meter, start: datetime | None) -> bool:
         """Tell whether the rows of a customer and meter are here from an instant on."""

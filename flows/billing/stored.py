@@ -91,9 +91,7 @@ class StoredUsage:
     ) -> UsageBatch:
         """Return the rows and members of windows that start in [start, end), of some customers."""
         names = sorted({meter.id for meter in meters})
-        rows = self._store.read_usage(
-            self._scope, names, start=start, end=end, customers=customers
-        )
+        rows = self._store.read_usage(self._scope, names, start=start, end=end, customers=customers)
         unique = sorted({meter.id for meter in meters if counts_members(meter)})
         if not unique:
             return UsageBatch(rows, STORED_MEMBERS.empty_table())
@@ -148,7 +146,7 @@ class StoredUsage:
         return self._minutes[key]
 
     def forget(self, rows: pa.Table) -> None:
-        """Forget the cut minutes that rows tell of. in: USAGE"""
+        """Forget the cut minutes that rows (USAGE) tell of."""
         if not self._minutes or not rows.num_rows:
             return
         cells = rows.select(["meter_id", "window_start"]).group_by(["meter_id", "window_start"])

@@ -12,6 +12,7 @@ from flows.cli.output import Format, say, shown, write_json, write_table
 
 if TYPE_CHECKING:
     from flows.billing.passing import OncePassed
+    from flows.settings import Settings
 
 EXAMPLE = "Example: tally run billing --once --at 2026-02-01T02:00:00Z --data ./.tally"
 COLUMNS = ("customer", "did", "what", "period_start", "period_end", "amount", "currency")
@@ -61,15 +62,10 @@ def billing(
 ) -> None:
     """Keep balances and alerts, and close what is due, until SIGTERM or SIGINT; or once.
 
-    Needs TALLY_DATABASE_URL, TALLY_CLICKHOUSE_URL and Kafka; --once needs no Kafka, and works on
-    a folder that nobody holds too.
+    Needs TALLY_DATABASE_URL, TALLY_CLICKHOUSE_URL and Kafka; --once works without, on a folder.
     """
     if (process is None) != (addresses is None):
         raise typer.BadParameter("--process and --addresses go together")
-    if at is not None and not once:
-        raise typer.BadParameter("--at goes with --once")
-    if form not in (Format.TABLE, Format.JSON):
-        raise typer.BadParameter("--format is table or json here")
     from flows.settings import read_settings_file, resolve
 
     resolved = resolve(
@@ -78,12 +74,10 @@ def billing(
         file=read_settings_file(settings) if settings else None,
     )
     if once:
-        from flows.billing.live import now
-        from flows.billing.passing import pass_once
-        from flows.cli.meter import instant
-
-        write_once(pass_once(resolved, instant(at, "--at") or now(), catalog), form)
+        do_once(resolved, at, catalog, form)
         return
+    if at is not None:
+        raise typer.BadParameter("--at goes with --once")
     from flows.billing.production import run_billing
 
     run_billing(
@@ -93,6 +87,17 @@ def billing(
         process=process,
         addresses=tuple(addresses.split(",")) if addresses else (),
     )
+
+
+def do_once(settings: "Settings", at: str | None, catalog: str | None, form: Format) -> None:
+    """Do what is due by an instant, now if none is given, and say what that was."""
+    if form not in (Format.TABLE, Format.JSON):
+        raise typer.BadParameter("--format is table or json here")
+    from flows.billing.live import now
+    from flows.billing.passing import pass_once
+    from flows.cli.meter import instant
+
+    write_once(pass_once(settings, instant(at, "--at") or now(), catalog), form)
 
 
 def write_once(done: "OncePassed", form: Format) -> None:
@@ -113,8 +118,7 @@ def rows_of(done: "OncePassed") -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for each in done.passed:
         name = done.names[each.customer_id]
-        for subscription in each.subscriptions:
-            rows.append(_row(name, str(subscription.status), str(subscription.id)))
+        rows += [_row(name, str(known.status), str(known.id)) for known in each.subscriptions]
         for grant in each.applications:
             row = _row(name, f"grant {str(grant.status).lower()}", str(grant.grant_id))
             rows.append(row | {"period_start": grant.period_start, "amount": grant.credits})

@@ -69,9 +69,7 @@ class UsageTopicSource(FixedPartitionedSource[PublishedUsage, None]):
         """Return the partitions of the topic by number."""
         return [str(number) for number in self._partitions]
 
-    def build_part(
-        self, step_id: str, for_part: str, resume_state: None
-    ) -> "UsageTopicPartition":
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "UsageTopicPartition":
         """Begin at the end of a partition. Raises StoreError."""
         return UsageTopicPartition(self._topic, int(for_part), self._stop, self._hooks)
 
@@ -165,7 +163,7 @@ class UsageTopicPartition(StatefulSourcePartition[PublishedUsage, None]):
 
 
 def decoded_usage(values: Sequence[bytes], scope: Scope) -> pa.Table:
-    """Return records of the topic as rows of one scope: what `encoded_usage` wrote. out: USAGE
+    """Return records of the topic as rows (USAGE) of one scope: what `encoded_usage` wrote.
 
     >>> decoded_usage([], Scope("t", "e")).num_rows
     0

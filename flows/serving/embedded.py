@@ -20,6 +20,7 @@ from billing.stores.database import Database, at_head
 from billing.stores.keys import SqlKeys
 from flows.access import configured_keys, first_key
 from flows.billing.live import now
+from flows.billing.money import put_into
 from flows.catalog import Catalog
 from flows.connectors.event_door import LogDoor
 from flows.connectors.usage_answers import StoredAnswers
@@ -30,7 +31,6 @@ from flows.metering.registry import registered
 from flows.metrics.observer import DoorObserver, observe_request
 from flows.metrics.series import exposition, series
 from flows.serving.catalog import FileCatalog
-from flows.serving.catalog_money import put_into
 from flows.serving.embedded_billing import EmbeddedBilling, FollowedMetering
 from flows.serving.embedded_metering import (
     RETENTION_EVERY_SECONDS,
@@ -103,12 +103,12 @@ class EmbeddedInstance:
         self.billing = EmbeddedBilling(
             settings,
             opened.database,
-            opened.billing_reads,
-            opened.reads,
-            self._followed,
-            self._failed,
+            reads=opened.billing_reads,
+            answers=opened.reads,
+            metering=self._followed,
+            on_failure=self._failed,
         )
-        put_into(self.billing.stores, catalog, now())
+        put_into(opened.database, self.billing.stores, self._scope, catalog)
         self._retention = threading.Thread(target=self._retain, name="retention", daemon=True)
 
     def start(self) -> None:

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from billing.stores.claims import SqlClaims
 from billing.stores.database import Database
-from billing.stores.money import SqlStores
 from billing.stores.turns import turn
 from flows.billing.claiming import ClaimStores
 from flows.billing.feed import UsageFeed
 from flows.billing.live import meters_built, now, run_billing_live
+from flows.billing.money import money_in
 from flows.billing.passing import JOB, Telling
 from flows.billing.stored import StoredUsage
 from flows.metering.flow import FLOW as METERING
@@ -91,13 +91,14 @@ class EmbeddedBilling:
         self,
         settings: Settings,
         database: Database,
+        *,
         reads: Store,
         answers: Store,
         metering: FollowedMetering,
         on_failure: Callable[[str, BaseException, float], None],
     ) -> None:
         self.scope = Scope(settings.tenant, settings.environment)
-        self.stores = SqlStores(database, self.scope)
+        self.stores = money_in(database, self.scope)
         self.claims = SqlClaims(database, self.scope)
         self._reads = reads
         self._metering = metering
@@ -111,9 +112,9 @@ class EmbeddedBilling:
             answers,
             self.scope,
             # Until this process knows that usage is in, nothing is closed.
-            lambda: self._telling.until,
-            partial(turn, database, self.scope, JOB),
-            self._jobs.beat,
+            usage_until=lambda: self._telling.until,
+            mine=partial(turn, database, self.scope, JOB),
+            on_heartbeat=self._jobs.beat,
         )
 
     def start(self, meters: Sequence[Meter]) -> None:
@@ -126,15 +127,15 @@ class EmbeddedBilling:
         self._jobs.start()
 
     def publish(self, rows: pa.Table) -> None:
-        """Take in rows that the metering flow has stored. in: USAGE"""
+        """Take in rows (USAGE) that the metering flow has stored."""
         self._feed.publish(rows, self._metering.receipts())
 
     def join(self, seconds: float) -> bool:
         """End, and wait for it; tell whether it came."""
-        both = (self._jobs, self._flow)
-        for each in both:
-            each.ask_to_stop()
-        return all([each.join(seconds) for each in both])
+        self._jobs.ask_to_stop()
+        self._flow.ask_to_stop()
+        ended = self._jobs.join(seconds)
+        return self._flow.join(seconds) and ended
 
     def check(self) -> None:
         """Raise RuntimeError with what is wrong if claims are not kept or nothing is closed."""

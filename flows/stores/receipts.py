@@ -28,7 +28,7 @@ def earliest_received_since(
     An event without a receipt time counts by when it was taken in. Raises StoreError.
     """
     found = store.engine.read(
-        "SELECT min(timestamp), toInt64(count()) FROM events "  # noqa: S608 - only our own words
+        "SELECT min(timestamp), toInt64(count()) FROM events "
         f"WHERE {IN_SCOPE} AND external_customer_id IN {listed(customers)} "
         f"AND coalesce(received_at, ingested_at) >= {instant('{at:Int64}')} "
         f"AND {NOT_WITHDRAWN}",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from schemas.api.requests.objects import FilterCondition, SortCondition
 from schemas.api.words import SortDirectionWord, StatusWord
@@ -40,3 +40,13 @@ class ApiSearch(BaseModel):
     start_time: InstantField | None = None
     end_time: InstantField | None = None
     filters: list[FilterCondition] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _asked(cls, body: Any) -> Any:
+        """Drop known members that ask for nothing: null, and "" where no number is due."""
+        if not isinstance(body, dict):
+            return body
+        empty = {name for name, value in body.items() if value is None}
+        empty |= {name for name, value in body.items() if value == ""} - {"limit", "offset"}
+        return {name: body[name] for name in body if name not in empty & cls.model_fields.keys()}

@@ -139,6 +139,11 @@ class ApiUpdate(ApiRequest):
         """Return the body as it is."""
         return body
 
+    def changes(self) -> dict[str, Any]:
+        """Return the members that say something; null leaves a thing as it is (api.md 1.6)."""
+        found = {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+        return {name: value for name, value in found.items() if value is not None}
+
 
 def completed(*modules: ModuleType) -> dict[str, type[ApiAnswer]]:
     """Return the answers of some modules by their names, each knowing those that it holds."""

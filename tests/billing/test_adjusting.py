@@ -15,7 +15,7 @@ from billing.periods.services import Window, windows
 from billing.ports import UsageReader
 from billing.subscriptions.subscribing import reprice, subscribe
 from schemas.coupon import CouponAttachmentId, CouponId, CouponLevel
-from schemas.ids import InvoiceId
+from schemas.ids import InvoiceId, InvoiceLineId
 from schemas.invoice import DiscountOnLine, Invoice, InvoiceKind, InvoiceLine, Role
 from schemas.money import settle, total
 from schemas.price import PriceType
@@ -137,6 +137,23 @@ def test_an_overage_that_turns_out_to_be_none_is_taken_back(
     less = drafted(metered, listed([noon(2, 1000)]))
     both = adjustments(InvoiceId("next"), with_overage, less, with_overage.lines)
     assert len({line.id for line in both}) == 2
+
+
+def test_an_overage_that_only_an_adjustment_has_billed_is_taken_back(
+    metered: Subscription, listed: Listed
+) -> None:
+    """Late usage used a commitment up, and later usage took that back."""
+    original = drafted(metered, listed([noon(2, 1500)]))
+    (usage,) = original.lines
+    overage = replace(usage, id=InvoiceLineId("over"), role=Role.OVERAGE, amount=Decimal(7))
+    with_overage = replace(original, lines=(usage, overage))
+    (brought,) = adjustments(InvoiceId("next"), original, with_overage, original.lines)
+    known = (*original.lines, brought)
+    (found,) = adjustments(InvoiceId("later"), original, original, known)
+    assert (brought.amount, found.amount) == (Decimal(7), Decimal(-7))
+    assert found.metadata["adjusts_role"] == "overage"
+    assert found.metadata["adjusts_line_id"] == "over"
+    assert adjustments(InvoiceId("last"), original, original, (*known, found)) == ()
 
 
 def test_a_line_coupon_of_the_original_holds_for_the_adjustment(

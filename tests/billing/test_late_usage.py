@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from billing.invoices.adjusting import adjusted_key
@@ -241,6 +241,20 @@ arrivals = st.lists(
     st.lists(st.integers(0, 149), max_size=5),
     st.sampled_from(["monthly", "annual", "commitment", "coupon"]),
     st.booleans(),
+)
+# An overage that only a correction has billed, and that the next one takes back.
+@example(
+    events=[(0, 90, Decimal("875.3")), (0, 91, Decimal("-0.1")), (31, 59, Decimal("874.8"))],
+    extra=[],
+    kind="commitment",
+    knows=False,
+)
+# A coupon that rounded to nothing on the original.
+@example(
+    events=[(0, 31, Decimal("500.3")), (0, 32, Decimal("2.0"))],
+    extra=[],
+    kind="coupon",
+    knows=False,
 )
 def test_late_is_the_same_as_early(
     acme: Subscription,

@@ -1,137 +1,51 @@
-"""Changes inside a period: what is given back and charged, and that nothing is given back twice."""
+"""Changes inside a period: what is given back and charged, and how often."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from change_stories import (
+    NAME,
+    PRORATED,
+    USAGE,
+    at,
+    fee,
+    held,
+    line,
+    lines,
+    moved,
+    opened,
+    repriced,
+    seats,
+    sold,
+)
 
-from billing.ports import Changes, UsageReader
 from billing.stores.memory import MemoryStore
 from billing.subscriptions.added_lines import LineRequest
 from billing.subscriptions.overrides import PriceTerms
-from billing.subscriptions.subscribing import subscribe
 from billing.use_cases.closing_periods import close_due
-from billing.use_cases.opening_invoices import NothingUsed
 from billing.use_cases.subscription_changes import (
-    LineChanged,
     When,
     add_line,
     change_price,
     change_quantity,
     end_line,
 )
-from billing.wallets.holdings import balance
 from schemas.coupon import Coupon, CouponAttachment, CouponAttachmentId, CouponId, CouponType
-from schemas.errors import InvalidOperation, NotFound, ValidationFailed
-from schemas.ids import CustomerId, PlanId, SubscriptionId, SubscriptionLineId
+from schemas.errors import ValidationFailed
 from schemas.invoice import (
     BillingReason,
-    Invoice,
     InvoiceKind,
     InvoiceStatus,
     InvoiceType,
     Role,
 )
-from schemas.money import settle, total
-from schemas.price import BillingModel, BillingPeriod, InvoiceCadence, Price, PriceType
+from schemas.price import BillingModel, BillingPeriod, InvoiceCadence
 from schemas.subscription import (
-    Plan,
     ProrationBehavior,
-    Subscription,
-    SubscriptionLine,
     SubscriptionStatus,
 )
-
-PRORATED = ProrationBehavior.CREATE_PRORATIONS
-ACME = CustomerId("acme")
-NAME = SubscriptionId("s")
-USAGE: UsageReader = NothingUsed()
-Found = list[tuple[str, str]]
-
-
-def at(month: int, day: int = 1, hour: int = 0) -> datetime:
-    return datetime(2026, month, day, hour, tzinfo=UTC)
-
-
-def fee(name: str, amount: str, **terms: Any) -> Price:
-    given = {"invoice_cadence": InvoiceCadence.ADVANCE, "display_name": name} | terms
-    return Price(
-        name, PriceType.FIXED, BillingModel.FLAT_FEE, "usd", amount=Decimal(amount), **given
-    )
-
-
-def sold(*prices: Price, behavior: ProrationBehavior = PRORATED, **facts: Any) -> Subscription:
-    plan = Plan(PlanId("p"), "Plan", prices=prices)
-    blank = Subscription(NAME, ACME, "acme", "usd", at(1), proration_behavior=behavior, **facts)
-    return subscribe(blank, plan)
-
-
-def opened(subscription: Subscription, by: datetime | None = None) -> MemoryStore:
-    """Return a store in which all invoices that are due by an instant have been made."""
-    store = MemoryStore([subscription])
-    close_due(store, USAGE, by or at(1))
-    return store
-
-
-def line(store: MemoryStore, name: str) -> SubscriptionLine:
-    """Return the version of a line that is the last one of its chain."""
-    subscription = store.subscription(NAME)
-    assert subscription is not None
-    return [each for each in subscription.lines if each.display_name == name][-1]
-
-
-def seats(store: MemoryStore, quantity: int, day: int, when: When | None = None) -> LineChanged:
-    return change_quantity(
-        store,
-        USAGE,
-        NAME,
-        line(store, "seat").id,
-        Decimal(quantity),
-        at=at(1, day),
-        when=when or When(),
-    )
-
-
-def lines(invoice: Invoice | None) -> Found:
-    assert invoice is not None
-    return [(each.display_name, f"{each.amount:f}") for each in invoice.lines]
-
-
-def held(store: MemoryStore) -> Decimal:
-    """Return the balance of the customer's wallets."""
-    return total(balance(each, at(12)) for each in store.wallets())
-
-
-def moved(store: MemoryStore) -> Decimal:
-    """Return everything that the customer was asked for, less what went to a wallet."""
-    asked = total(
-        each.subtotal for each in store.invoices() if each.status is not InvoiceStatus.VOIDED
-    )
-    given = total(
-        entry.amount for entry in store.tables.entries if entry.reason.value == "CREDIT_NOTE"
-    )
-    return asked - given
-
-
-def repriced(explanation: Mapping[str, Any], currency: str = "usd") -> Decimal:
-    """Price a line again from its explanation alone: the rules are those of billing.md 6."""
-    cost = sum((Fraction(each["amount"]) for each in explanation["pricing"]), Fraction(0))
-    part = explanation["proration"]
-    if part is not None:
-        cost *= Fraction(part["numerator"]) / Fraction(part["denominator"])
-    amount = settle(cost, currency)
-    if "change" not in explanation:
-        return amount
-    known = explanation["change"]
-    assert Decimal(known["unused"]) == amount
-    left = Decimal(known["charged"]) - Decimal(known["credited_before"])
-    return -max(min(amount, left), Decimal(0))
 
 
 def test_seats_are_netted_into_one_invoice() -> None:
@@ -361,126 +275,3 @@ def test_a_price_of_its_own_is_settled_like_a_quantity() -> None:
     with pytest.raises(ValidationFailed) as refused:
         change_price(store, USAGE, NAME, done.line.id, terms, at=at(1, 17))
     assert refused.value.field == "amount"
-
-
-Ask = Callable[[MemoryStore], object]
-
-
-@pytest.mark.parametrize(
-    ("ask", "error", "field"),
-    [
-        (lambda s: seats(s, -1, 16), ValidationFailed, "quantity"),
-        (
-            lambda s: seats(s, 3, 16, When(effective_from=datetime(2025, 12, 31, tzinfo=UTC))),
-            ValidationFailed,
-            "effective_from",
-        ),
-        (
-            lambda s: end_line(s, USAGE, NAME, SubscriptionLineId("none"), at=at(1, 16)),
-            NotFound,
-            None,
-        ),
-        (
-            lambda s: end_line(s, USAGE, SubscriptionId("none"), SubscriptionLineId("x"), at=at(1)),
-            NotFound,
-            None,
-        ),
-        (
-            lambda s: add_line(
-                s, USAGE, NAME, LineRequest(replace(fee("x", "1"), currency="eur")), at=at(1, 16)
-            ),
-            ValidationFailed,
-            "price_id",
-        ),
-        (
-            lambda s: add_line(
-                s, USAGE, NAME, LineRequest(fee("x", "1"), end_date=at(1, 15)), at=at(1, 16)
-            ),
-            ValidationFailed,
-            "end_date",
-        ),
-    ],
-)
-def test_an_impossible_change_is_refused_and_leaves_everything(
-    ask: Ask, error: type[Exception], field: str | None
-) -> None:
-    store = opened(sold(fee("seat", "50")))
-    before = store.tables.copy()
-    with pytest.raises(error) as refused:
-        ask(store)
-    assert getattr(refused.value, "field", None) == field
-    assert store.tables == before
-
-
-def test_what_is_over_is_not_changed() -> None:
-    subscription = replace(sold(fee("seat", "50")), status=SubscriptionStatus.CANCELLED)
-    store = MemoryStore([subscription])
-    with pytest.raises(InvalidOperation):
-        seats(store, 3, 16)
-    store = opened(sold(fee("seat", "50"), end_date=at(1, 10)))
-    with pytest.raises(InvalidOperation):
-        seats(store, 3, 16)
-
-
-def test_a_change_that_cannot_be_committed_leaves_nothing() -> None:
-    class Failing(MemoryStore):
-        def commit(self, changes: Changes) -> None:
-            if any(each.kind is InvoiceKind.CHANGE for each in changes.invoices):
-                super().commit(replace(changes, subscriptions=(), invoices=()))
-                raise OSError("the disk is full")
-            super().commit(changes)
-
-    store = Failing([sold(fee("seat", "50"))])
-    close_due(store, USAGE, at(1))
-    before = store.tables.copy()
-    with pytest.raises(OSError, match="full"):
-        seats(store, 3, 16)
-    assert store.tables == before
-
-
-@given(
-    steps=st.lists(st.tuples(st.integers(1, 9), st.integers(0, 30 * 24)), min_size=1, max_size=6),
-    amount=st.decimals("0.01", "500", places=2),
-    percent=st.sampled_from([0, 50, 100]),
-)
-def test_no_line_ever_gives_back_more_than_it_was_charged(
-    steps: list[tuple[int, int]], amount: Decimal, percent: int
-) -> None:
-    base = sold(fee("seat", str(amount)))
-    if percent:
-        off = Coupon(CouponId("off"), CouponType.PERCENTAGE, Decimal(percent))
-        attachment = CouponAttachment(CouponAttachmentId("a"), off, at(1), subscription_id=NAME)
-        base = replace(base, coupons=(attachment,))
-    store = opened(base)
-    hours = sorted(hour for _, hour in steps)
-    for (quantity, _), hour in zip(steps, hours, strict=True):
-        when = at(1) + timedelta(hours=hour)
-        name = line(store, "seat").id
-        change_quantity(store, USAGE, NAME, name, Decimal(quantity), at=when)
-    subscription = store.subscription(NAME)
-    assert subscription is not None
-    charged: dict[str, Decimal] = {}
-    for invoice in store.invoices():
-        for each in invoice.lines:
-            name = each.subscription_line_id or ""
-            net = each.amount - each.line_discount - each.invoice_discount
-            charged[name] = charged.get(name, Decimal(0)) + net
-            if each.role is Role.ADJUSTMENT or invoice.kind is InvoiceKind.CHANGE:
-                assert repriced(each.explanation) == each.amount
-    for change in subscription.changes:
-        for part in change.netted:
-            charged[part.line_id] = charged.get(part.line_id, Decimal(0)) + part.amount
-    assert min(charged.values()) >= 0
-    if not percent:
-        parts = [*hours, 31 * 24]
-        quantities = [1, *(quantity for quantity, _ in steps)]
-        spans = [end - start for start, end in zip([0, *hours], parts, strict=True)]
-        whole = sum(
-            (
-                Fraction(amount) * quantity * span / (31 * 24)
-                for quantity, span in zip(quantities, spans, strict=True)
-            ),
-            Fraction(0),
-        )
-        # Each change rounds two amounts, by half a cent at most, and a bound hides no more.
-        assert abs(Fraction(moved(store)) - whole) <= Fraction(len(steps) + 1, 100)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from billing.configuration import BillingConfig
 from billing.ports import UsageReader
 from billing.stores.memory import MemoryStore
 from billing.subscriptions.agreeing import SubscriptionTerms, agree
@@ -350,3 +351,23 @@ def test_without_usage_a_plan_waits_until_its_periods_are_invoiced() -> None:
     assert waiting.status is SubscriptionStatus.ACTIVE
     close_due(store, USAGE, at(3))
     assert advance(store, known(store), at(3)).status is SubscriptionStatus.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("enabled", "day", "status"),
+    [
+        (True, 4, SubscriptionStatus.ACTIVE),
+        (True, 5, SubscriptionStatus.CANCELLED),
+        (False, 5, SubscriptionStatus.ACTIVE),
+    ],
+)
+def test_an_invoice_that_stays_unpaid_cancels_it_if_that_is_enabled(
+    enabled: bool, day: int, status: SubscriptionStatus
+) -> None:
+    config = BillingConfig(auto_cancellation=enabled, grace_period_days=3)
+    store = MemoryStore([], {ACME.id: "acme"}, config)
+    plan = Plan(PlanId("p"), "Plan", prices=(fee("ahead", "31"),))
+    asked = SubscriptionTerms(at(1), "usd")
+    create_subscription(store, agree(NAME, asked, ACME, plan), at=at(1))
+    # Due a day after its period, on 2 February.
+    assert pass_over(store, at(2, day)).status is status

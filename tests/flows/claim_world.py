@@ -264,10 +264,10 @@ class World:
         (found,) = reading.balances
         return found
 
-    def topped_up(self, name: str, credits: int) -> None:
+    def topped_up(self, name: str, amount: int) -> None:
         """Add credits to the only wallet of a customer."""
         (held,) = self.stores.wallets_of(self.customer(name))
-        request = TopUp(Reason.PURCHASED_CREDIT_DIRECT, Decimal(credits))
+        request = TopUp(Reason.PURCHASED_CREDIT_DIRECT, Decimal(amount))
         self.stores.commit(Changes(posted=(top_up(held, request, self.clock.at),)))
 
     def invoices_needed(self, name: str) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from applied_file import CANCELLATION, NOW, PRICE_CHANGE, WAITING, Instance, tol
 from billing.catalog import whole_plan
 from billing.stores.database import migrate, open_database
 from flows.applying import apply_catalog
+from flows.catalog import Catalog
 from flows.catalog_account_differences import on_plan
 from schemas.errors import InvalidOperation
 from schemas.ids import SubscriptionId
@@ -145,4 +147,31 @@ def test_a_coupon_that_is_used_up_refuses_the_whole_file(instance: Instance) -> 
     before = instance.rows()
     with pytest.raises(InvalidOperation, match="subscription b: coupon 'TEN'"):
         apply_catalog(instance.stores, instance.objects, catalog, NOW)
+    assert instance.rows() == before
+
+
+def test_how_a_wallet_is_configured_follows_the_file_and_its_rate_stays(
+    instance: Instance,
+) -> None:
+    instance.apply()
+    loaded = instance.load()
+    [opening] = loaded.wallets
+
+    def with_request(**values: object) -> Catalog:
+        request = opening.request.model_copy(update=values)
+        return replace(loaded, wallets=(replace(opening, request=request),))
+
+    renamed = with_request(name="Main", priority=3)
+    report = apply_catalog(instance.stores, instance.objects, renamed, NOW)
+    assert told(report)[0] == (
+        "wallet",
+        "acme/usd/PRE_PAID",
+        "update",
+        "name: Prepaid Wallet - USD → Main; priority: nothing → 3",
+    )
+    assert told(apply_catalog(instance.stores, instance.objects, renamed, NOW)) == WAITING
+    before = instance.rows()
+    dearer = with_request(name="Main", priority=3, conversion_rate=Decimal(2))
+    with pytest.raises(InvalidOperation, match="conversion_rate"):
+        apply_catalog(instance.stores, instance.objects, dearer, NOW)
     assert instance.rows() == before

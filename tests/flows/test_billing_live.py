@@ -35,7 +35,10 @@ def world(catalog: Catalog) -> World:
 
 
 def test_an_event_moves_the_claim_and_the_balance(world: World) -> None:
-    assert (world.charged("acme"), world.ongoing("acme").real_time_balance) == (0, 30)
+    assert (world.charged("acme"), world.ongoing("acme").real_time_balance) == (
+        Decimal(0),
+        Decimal(30),
+    )
     world.event("acme", 4)
     world.flush()
     assert world.charged("acme") == Decimal(4)

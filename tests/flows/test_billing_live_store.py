@@ -12,17 +12,19 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from claim_world import World, loaded
 
-from billing.accounts import Account, accounts_of
+from flows.billing.claiming import ClaimStores
+from flows.billing.claims_flow import ClaimHooks
 from flows.billing.feed import UsageFeed
 from flows.billing.live import meters_built, run_billing_live
-from flows.billing.live_bills import LiveBills, LiveHooks
 from flows.billing.stored import StoredUsage, meters_of
-from flows.catalog import load_catalog
+from flows.catalog import Catalog
 from flows.metering.usage_rows import usage_rows
 from flows.stores.clickhouse import Store, open_store
+from flows.stores.receipts import earliest_received_since
 from flows.stores.registry import Registered, register
-from flows.stores.tables import MeterState
+from flows.stores.tables import STORED_EVENTS, MeterState
 from operators.partials import start
 from schemas.meter import Meter
 from schemas.scope import Scope
@@ -53,12 +55,8 @@ DATABASES = count(1)
 
 
 @pytest.fixture(scope="module")
-def accounts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Account, ...]:
-    path = tmp_path_factory.mktemp("catalog") / "catalog.yaml"
-    path.write_text(CATALOG)
-    catalog = load_catalog(str(path))
-    names = {each.id: each.external_id for each in catalog.customers}
-    return accounts_of(catalog.subscriptions, catalog.wallets, names)
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    return loaded(tmp_path_factory.mktemp("catalog"), CATALOG)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +99,8 @@ def counted(
     return rows
 
 
-def scope_of(accounts: tuple[Account, ...]) -> Scope:
-    meter = meters_of(accounts)[0]
+def scope_of(catalog: Catalog) -> Scope:
+    meter = meters_of(catalog.subscriptions)[0]
     return Scope(meter.tenant_id, meter.environment_id)
 
 
@@ -113,11 +111,11 @@ def until(reached: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_published_rows_are_billed_with_the_members_that_are_stored(
-    accounts: tuple[Account, ...], stores: tuple[Store, Store]
+def test_published_rows_are_claimed_with_the_members_that_are_stored(
+    catalog: Catalog, stores: tuple[Store, Store]
 ) -> None:
     writes, reads = stores
-    meters, scope = meters_of(accounts), scope_of(accounts)
+    meters, scope = meters_of(catalog.subscriptions), scope_of(catalog)
     counted(writes, meters, [4])
     heard = 0
 
@@ -125,19 +123,19 @@ def test_published_rows_are_billed_with_the_members_that_are_stored(
         nonlocal heard
         heard += 1
 
-    bills = LiveBills(LiveHooks(on_heartbeat=beat))
-    feed, stop = UsageFeed(scope, ["acme"]), threading.Event()
+    world = World(catalog)
+    feed, stop = UsageFeed(scope), threading.Event()
 
     def charged() -> Decimal | None:
-        found = bills.bill_of("acme")
-        return None if found is None else sum((c.amount for c in found.charges), Decimal(0))
+        known = world.claims.claims_of(world.customer("acme"))
+        return None if known is None else world.charged("acme")
 
     building = True
     thread = threading.Thread(
         target=run_billing_live,
-        args=(reads, scope, accounts, feed, stop),
+        args=(StoredUsage(reads, scope), ClaimStores(world.stores, world.claims), feed, stop),
         kwargs={
-            "bills": bills,
+            "hooks": ClaimHooks(on_heartbeat=beat),
             "clock": lambda: NOON + timedelta(seconds=40),
             "built": lambda: not building,
         },
@@ -157,31 +155,63 @@ def test_published_rows_are_billed_with_the_members_that_are_stored(
     assert not thread.is_alive()
 
 
+def test_the_earliest_event_that_was_received_late_is_found(stores: tuple[Store, Store]) -> None:
+    writes, reads = stores
+    scope = Scope("t", "e")
+    rows = [
+        {
+            "tenant_id": "t",
+            "environment_id": "e",
+            "event_name": "llm",
+            "external_customer_id": name,
+            "timestamp": NOON - timedelta(days=days),
+            "event_digest": bytes([days]) * 16,
+            "event_id": f"e{days}",
+            "customer_id": "",
+            "source": "",
+            "timestamp_given": True,
+            "ingested_at": NOON,
+            "properties": "{}",
+            "partition": 0,
+            "offset": days,
+            "received_at": NOON + timedelta(hours=hours),
+        }
+        for name, days, hours in (("acme", 9, 0), ("acme", 3, 2), ("acme", 4, 1), ("brill", 8, 2))
+    ]
+    writes.insert_events(pa.Table.from_pylist(rows).select(STORED_EVENTS.names).cast(STORED_EVENTS))
+    look = partial(earliest_received_since, reads, scope, ["acme"])
+    assert look(NOON) == NOON - timedelta(days=9)
+    assert look(NOON + timedelta(hours=1)) == NOON - timedelta(days=4)
+    assert look(NOON + timedelta(hours=2, microseconds=1)) is None
+
+
 def test_windows_that_a_feed_missed_are_read_from_the_store(
-    accounts: tuple[Account, ...], stores: tuple[Store, Store]
+    catalog: Catalog, stores: tuple[Store, Store]
 ) -> None:
     writes, reads = stores
-    meters, scope = meters_of(accounts), scope_of(accounts)
+    meters, scope = meters_of(catalog.subscriptions), scope_of(catalog)
     feed = UsageFeed(scope, rows_max=2)
     for minute in range(4):
         feed.publish(counted(writes, meters, [1, 2], NOON + timedelta(minutes=minute)))
     published = feed.take()
     assert published is not None
     assert published.missed is not None
-    batch = StoredUsage(reads, scope, accounts).read(published.missed)
+    batch = StoredUsage(reads, scope).read(
+        ["acme"], meters, published.missed.start, published.missed.end
+    )
     known = (*published.rows["window_start"].to_pylist(), *batch.rows["window_start"].to_pylist())
     assert set(known) == {NOON + timedelta(minutes=minute) for minute in range(4)}
     assert batch.members.num_rows == batch.rows.num_rows
 
 
 def test_meters_are_built_when_none_of_those_that_are_billed_is_building(
-    accounts: tuple[Account, ...], stores: tuple[Store, Store]
+    catalog: Catalog, stores: tuple[Store, Store]
 ) -> None:
     writes, reads = stores
-    scope = scope_of(accounts)
-    look = partial(meters_built, reads, scope, accounts)
+    meters, scope = meters_of(catalog.subscriptions), scope_of(catalog)
+    look = partial(meters_built, reads, scope, meters)
     assert look()
-    mine = Registered(scope, meters_of(accounts)[0].id, 1, MeterState.BUILDING, 1)
+    mine = Registered(scope, meters[0].id, 1, MeterState.BUILDING, 1)
     register(writes, [mine, replace(mine, meter_id="another")])
     assert not look()
     register(writes, [replace(mine, state=MeterState.LIVE, revision=2)])

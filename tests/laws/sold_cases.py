@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import groupby
+from itertools import groupby, product
 
 from hypothesis import strategies as st
 
@@ -300,24 +300,25 @@ commitments: st.SearchStrategy[Commitment | None] = st.one_of(
     st.none(),
     st.none(),
     st.builds(
-        lambda value, factor, true_up: Commitment(
-            CommitmentType.AMOUNT, value, factor, true_up=true_up
+        lambda value, factor, true_up, duration: Commitment(
+            CommitmentType.AMOUNT, value, factor, true_up=true_up, duration=duration
         ),
         fees,
         st.sampled_from([Decimal(1), Decimal("1.5"), Decimal(2)]),
         st.booleans(),
+        st.sampled_from([None, BillingPeriod.QUARTERLY]),
     ),
 )
 
 
-def _tax(percent: Decimal, *, inclusive: bool) -> tuple[TaxAttachment, ...]:
-    rate = TaxRate(TaxRateId("rate"), TaxRateType.PERCENTAGE, percent)
+def tax(percent: str, *, inclusive: bool = False) -> tuple[TaxAttachment, ...]:
+    """Return the one tax of a subscription, of so many percent."""
+    rate = TaxRate(TaxRateId("rate"), TaxRateType.PERCENTAGE, Decimal(percent))
     return (TaxAttachment(TaxAttachmentId("tax"), rate, inclusive=inclusive),)
 
 
-taxes: st.SearchStrategy[tuple[TaxAttachment, ...]] = st.one_of(
-    st.just(()),
-    st.builds(_tax, st.sampled_from([Decimal("8.25"), Decimal(20)]), inclusive=st.booleans()),
+taxes: st.SearchStrategy[tuple[TaxAttachment, ...]] = st.sampled_from(
+    [(), tax("8.25"), tax("20", inclusive=True)]
 )
 
 
@@ -386,7 +387,7 @@ def purses(
 
 
 cents_held = st.tuples(st.integers(0, 20_000), st.integers(0, 20_000))
-allowed_types = st.tuples(st.sampled_from(AllowedType), st.sampled_from(AllowedType))
+allowed_types = st.sampled_from(list(product(AllowedType, AllowedType)))
 
 
 @st.composite
@@ -394,4 +395,11 @@ def sold(draw: st.DrawFn, *, agreed: bool = True) -> Sold:
     """Draw a subscription with usage and wallets."""
     subscription = draw(subscriptions(agreed=agreed))
     held = purses(draw(cents_held), draw(allowed_types), subscription.start_date)
-    return Sold(subscription, tuple(draw(readings_of)), held)
+    # Usage that no line bills would only take time.
+    meters = [line.meter.id for line in subscription.lines if line.meter] or sorted(METERS)
+    known = sorted(METERS)
+    readings = tuple(
+        (meters[known.index(name) % len(meters)], hours, units)
+        for name, hours, units in draw(readings_of)
+    )
+    return Sold(subscription, readings, held)

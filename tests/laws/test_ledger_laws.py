@@ -5,6 +5,7 @@ from decimal import Decimal
 from itertools import groupby, pairwise
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from law_settings import LAW, MONEY
@@ -27,6 +28,9 @@ from billing.wallets.holdings import Holdings, Posted, balance, settled_credits
 from billing.wallets.lots import draw, live, spendable
 from schemas.errors import Refused, VersionConflict
 from schemas.wallet import EntryType, Reason
+
+# Ten thousand examples take their time on a machine that others use too.
+pytestmark = pytest.mark.timeout(600)
 
 NOTHING = Decimal(0)
 

@@ -3,11 +3,15 @@
 from decimal import Decimal
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from law_settings import LAW, MONEY
 
 from schemas.money import allocate, minor_units, settle
+
+# Ten thousand examples take their time on a machine that others use too.
+pytestmark = pytest.mark.timeout(600)
 
 # Currencies of 0, 2, 3 and 4 digits.
 currencies = st.sampled_from(["JPY", "usd", "KWD", "CLF"])

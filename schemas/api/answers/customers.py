@@ -5,7 +5,7 @@ from schemas.api.values import ApiAnswer, IfSet, Record
 
 
 class AnsweredCustomerContactPerson(ApiAnswer):
-    """What an answer says of: answered customer contact person."""
+    """Somebody to talk to at a customer."""
 
     first_name: str
     last_name: IfSet[str] = None
@@ -19,7 +19,7 @@ class AnsweredCustomerContactPerson(ApiAnswer):
 
 
 class CustomerResponse(Record):
-    """What an answer says of: customer."""
+    """A customer."""
 
     external_id: str
     name: str
@@ -39,7 +39,7 @@ class CustomerResponse(Record):
 
 
 class ListCustomersResponse(ApiAnswer):
-    """What an answer says of: list customers."""
+    """A page of customers."""
 
     items: list[CustomerResponse]
     pagination: PaginationResponse

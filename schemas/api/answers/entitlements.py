@@ -1,6 +1,6 @@
 """Answers about entitlements, with the fields of api-fields.md."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from schemas.api.answers.features import FeatureResponse
 from schemas.api.answers.objects import PaginationResponse
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class EntitlementResponse(Record):
-    """What an answer says of: entitlement."""
+    """An entitlement; the members of a grant are there exactly where it is one."""
 
     feature_id: str
     feature_type: FeatureType
@@ -32,7 +32,8 @@ class EntitlementResponse(Record):
     is_enabled: bool
     is_soft_limit: bool
     usage_limit: int | None
-    usage_reset_period: EntitlementUsageResetPeriod
+    # "" where usage is not metered, or starts anew with the billing period.
+    usage_reset_period: EntitlementUsageResetPeriod | Literal[""]
     static_value: str
     config_value: IfSet[dict[str, object]] = None
     display_order: int
@@ -48,13 +49,13 @@ class EntitlementResponse(Record):
 
 
 class CreateBulkEntitlementResponse(ApiAnswer):
-    """What an answer says of: create bulk entitlement."""
+    """The entitlements that were added together, in the order of the request."""
 
     items: list[EntitlementResponse]
 
 
 class ListEntitlementsResponse(ApiAnswer):
-    """What an answer says of: list entitlements."""
+    """A page of entitlements."""
 
     items: list[EntitlementResponse]
     pagination: PaginationResponse

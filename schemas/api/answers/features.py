@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AnsweredReportingUnit(ApiAnswer):
-    """What an answer says of: answered reporting unit."""
+    """The unit that a quantity is shown in: the quantity times the rate."""
 
     unit_singular: str
     unit_plural: str
@@ -21,7 +21,7 @@ class AnsweredReportingUnit(ApiAnswer):
 
 
 class FeatureResponse(Record):
-    """What an answer says of: feature."""
+    """A feature, with the meter that counts it and the group that it is in."""
 
     name: str
     type: FeatureType
@@ -39,7 +39,7 @@ class FeatureResponse(Record):
 
 
 class Feature(Record):
-    """What an answer says of: feature."""
+    """A feature as analytics show it: without its meter."""
 
     name: str
     type: FeatureType
@@ -56,7 +56,7 @@ class Feature(Record):
 
 
 class ListFeaturesResponse(ApiAnswer):
-    """What an answer says of: list features."""
+    """A page of features."""
 
     items: list[FeatureResponse]
     pagination: PaginationResponse

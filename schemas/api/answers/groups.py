@@ -6,7 +6,7 @@ from schemas.api.words import GroupEntityType
 
 
 class GroupResponse(Record):
-    """What an answer says of: group."""
+    """A group with the ids of its live members."""
 
     name: str
     lookup_key: str
@@ -16,7 +16,7 @@ class GroupResponse(Record):
 
 
 class Group(Record):
-    """What an answer says of: group."""
+    """A group as analytics show it beside a feature."""
 
     name: str
     lookup_key: IfSet[str] = None
@@ -25,7 +25,7 @@ class Group(Record):
 
 
 class ListGroupsResponse(ApiAnswer):
-    """What an answer says of: list groups."""
+    """A page of groups."""
 
     items: list[GroupResponse]
     pagination: PaginationResponse

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class CouponApplicationResponse(Record):
-    """What an answer says of: coupon application."""
+    """What a coupon took off an invoice or one of its lines."""
 
     coupon_id: str
     coupon_association_id: str
@@ -39,7 +39,7 @@ class CouponApplicationResponse(Record):
 
 
 class InvoiceLineItemResponse(Record):
-    """What an answer says of: invoice line item."""
+    """A line: what was charged for, and how its amount comes about (`explanation` is ours)."""
 
     invoice_id: str
     customer_id: str
@@ -68,10 +68,11 @@ class InvoiceLineItemResponse(Record):
     price_unit_id: IfSet[str] = None
     price_unit_amount: IfSet[WireDecimal] = None
     metadata: IfSet[dict[str, str]] = None
+    explanation: dict[str, object]
 
 
 class TaxAppliedResponse(Record):
-    """What an answer says of: tax applied."""
+    """What a tax came to on an invoice."""
 
     tax_rate_id: str
     tax_rate: TaxRateResponse
@@ -87,7 +88,7 @@ class TaxAppliedResponse(Record):
 
 
 class InvoiceResponse(Record):
-    """What an answer says of: invoice."""
+    """An invoice, or the preview of one, which is not stored."""
 
     customer_id: str
     customer: IfSet[CustomerResponse] = None
@@ -136,14 +137,14 @@ class InvoiceResponse(Record):
 
 
 class ListInvoicesResponse(ApiAnswer):
-    """What an answer says of: list invoices."""
+    """A page of invoices."""
 
     items: list[InvoiceResponse]
     pagination: PaginationResponse
 
 
 class CustomerInvoiceSummary(ApiAnswer):
-    """What an answer says of: customer invoice summary."""
+    """What a customer owes in one currency."""
 
     customer_id: str
     currency: str
@@ -158,7 +159,7 @@ class CustomerInvoiceSummary(ApiAnswer):
 
 
 class CustomerMultiCurrencyInvoiceSummary(ApiAnswer):
-    """What an answer says of: customer multi currency invoice summary."""
+    """What a customer owes, currency by currency."""
 
     customer_id: str
     default_currency: str

@@ -6,7 +6,7 @@ from schemas.api.words import AggregationType, ResetUsage, WindowSize
 
 
 class AnsweredMeterAggregation(ApiAnswer):
-    """What an answer says of: answered meter aggregation."""
+    """How the events of a meter become a quantity, with the options that it was given."""
 
     type: AggregationType
     field: IfSet[str] = None
@@ -17,14 +17,14 @@ class AnsweredMeterAggregation(ApiAnswer):
 
 
 class AnsweredMeterFilter(ApiAnswer):
-    """What an answer says of: answered meter."""
+    """One condition on the events of a meter."""
 
     key: str
     values: list[str]
 
 
 class MeterResponse(Record):
-    """What an answer says of: meter."""
+    """A meter."""
 
     name: str
     event_name: str
@@ -34,7 +34,7 @@ class MeterResponse(Record):
 
 
 class Meter(Record):
-    """What an answer says of: meter."""
+    """A meter inside another answer."""
 
     name: str
     event_name: str
@@ -44,7 +44,7 @@ class Meter(Record):
 
 
 class ListMetersResponse(ApiAnswer):
-    """What an answer says of: list meters."""
+    """A page of meters."""
 
     items: list[MeterResponse]
     pagination: PaginationResponse

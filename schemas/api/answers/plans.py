@@ -7,7 +7,7 @@ from schemas.api.values import ApiAnswer, IfSet, Record
 
 
 class PlanResponse(Record):
-    """What an answer says of: plan."""
+    """A plan; its prices and what it grants are there where they were asked for."""
 
     name: str
     lookup_key: str
@@ -19,7 +19,7 @@ class PlanResponse(Record):
 
 
 class Plan(Record):
-    """What an answer says of: plan."""
+    """A plan inside another answer."""
 
     name: str
     lookup_key: str
@@ -29,7 +29,7 @@ class Plan(Record):
 
 
 class ListPlansResponse(ApiAnswer):
-    """What an answer says of: list plans."""
+    """A page of plans."""
 
     items: list[PlanResponse]
     pagination: PaginationResponse

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class AnsweredTransformQuantity(ApiAnswer):
-    """What an answer says of: answered transform quantity."""
+    """The size of a package; 1 for a price that is none."""
 
     divide_by: int
     round: IfSet[RoundType] = None
 
 
 class PriceTier(ApiAnswer):
-    """What an answer says of: price tier."""
+    """A tier up to and including its bound; the last one is open."""
 
     up_to: int | None
     unit_amount: WireDecimal
@@ -39,7 +39,10 @@ class PriceTier(ApiAnswer):
 
 
 class PriceResponse(Record):
-    """What an answer says of: price."""
+    """A price; the objects around it are there where they were asked for.
+
+    `warnings` are ours: what was accepted and is worth a word (billing.md 3.1).
+    """
 
     entity_type: PriceEntityType
     entity_id: str
@@ -71,6 +74,7 @@ class PriceResponse(Record):
     sequence: IfSet[int] = None
     metadata: dict[str, str]
     plan: "IfSet[PlanResponse]" = None
+    warnings: IfSet[list[str]] = None
     bucket_size: IfSet[WindowSize] = None
     conversion_rate: IfSet[WireDecimal] = None
     price_unit: IfSet[str] = None
@@ -81,7 +85,7 @@ class PriceResponse(Record):
 
 
 class Price(Record):
-    """What an answer says of: price."""
+    """A price inside another answer, without the objects around it."""
 
     entity_type: PriceEntityType
     entity_id: str
@@ -113,13 +117,13 @@ class Price(Record):
 
 
 class CreateBulkPriceResponse(ApiAnswer):
-    """What an answer says of: create bulk price."""
+    """The prices that were added together, in the order of the request."""
 
     items: list[PriceResponse]
 
 
 class ListPricesResponse(ApiAnswer):
-    """What an answer says of: list prices."""
+    """A page of prices."""
 
     items: list[PriceResponse]
     pagination: PaginationResponse

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from schemas.api.answers.coupons import CouponAssociationResponse
 from schemas.api.answers.customers import CustomerResponse
 from schemas.api.answers.invoices import InvoiceResponse
-from schemas.api.answers.meters import Meter
+from schemas.api.answers.meters import MeterResponse
 from schemas.api.answers.objects import PaginationResponse
 from schemas.api.answers.plans import PlanResponse
 from schemas.api.answers.prices import Price, PriceResponse
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class SubscriptionLineItem(Record):
-    """What an answer says of: subscription line item."""
+    """A line as it stands inside its subscription."""
 
     subscription_id: str
     customer_id: str
@@ -42,7 +42,7 @@ class SubscriptionLineItem(Record):
     price: IfSet[Price] = None
     price_type: PriceType
     meter_id: IfSet[str] = None
-    meter: IfSet[Meter] = None
+    meter: IfSet[MeterResponse] = None
     meter_display_name: IfSet[str] = None
     display_name: str
     quantity: WireDecimal
@@ -65,14 +65,14 @@ class SubscriptionLineItem(Record):
 
 
 class SubscriptionResponse(Record):
-    """What an answer says of: subscription."""
+    """A subscription; `warnings` (ours) are words for what is accepted and may surprise."""
 
     lookup_key: IfSet[str] = None
     customer_id: str
-    customer: CustomerResponse
+    customer: IfSet[CustomerResponse] = None
     invoicing_customer_id: IfSet[str] = None
     plan_id: str
-    plan: PlanResponse
+    plan: IfSet[PlanResponse] = None
     subscription_status: SubscriptionStatus
     subscription_type: SubscriptionType
     currency: str
@@ -110,10 +110,11 @@ class SubscriptionResponse(Record):
     line_item_grouping: IfSet[str] = None
     version: int
     metadata: IfSet[dict[str, str]] = None
+    warnings: IfSet[list[str]] = None
 
 
 class SubscriptionLineItemResponse(Record):
-    """What an answer says of: subscription line item."""
+    """A line as its own routes show it."""
 
     subscription_id: str
     customer_id: str
@@ -124,7 +125,7 @@ class SubscriptionLineItemResponse(Record):
     price: IfSet[PriceResponse] = None
     price_type: PriceType
     meter_id: IfSet[str] = None
-    meter: IfSet[Meter] = None
+    meter: IfSet[MeterResponse] = None
     meter_display_name: IfSet[str] = None
     display_name: str
     quantity: WireDecimal
@@ -147,14 +148,14 @@ class SubscriptionLineItemResponse(Record):
 
 
 class ListSubscriptionsResponse(ApiAnswer):
-    """What an answer says of: list subscriptions."""
+    """A page of subscriptions."""
 
     items: list[SubscriptionResponse]
     pagination: PaginationResponse
 
 
 class ProrationDetail(ApiAnswer):
-    """What an answer says of: proration detail."""
+    """What a cancellation gives back, or charges, for the rest of a period of a line."""
 
     line_item_id: str
     price_id: str
@@ -167,7 +168,7 @@ class ProrationDetail(ApiAnswer):
 
 
 class CancelSubscriptionResponse(ApiAnswer):
-    """What an answer says of: cancel subscription."""
+    """What a cancellation did, or planned, with its final invoice if one was made."""
 
     subscription_id: str
     status: SubscriptionStatus
@@ -182,7 +183,7 @@ class CancelSubscriptionResponse(ApiAnswer):
 
 
 class ListSubscriptionLineItemsResponse(ApiAnswer):
-    """What an answer says of: list subscription line items."""
+    """A page of lines."""
 
     items: list[SubscriptionLineItemResponse]
     pagination: PaginationResponse

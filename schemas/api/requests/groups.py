@@ -6,7 +6,7 @@ from schemas.api.words import GroupEntityTypeWord
 
 
 class CreateGroupRequest(ApiRequest):
-    """What a request says of: create group."""
+    """A name under which prices, or features, are shown together."""
 
     name: RequiredText
     entity_type: GroupEntityTypeWord
@@ -14,9 +14,9 @@ class CreateGroupRequest(ApiRequest):
 
 
 class GroupFilter(ApiSearch):
-    """What a search asks of: group."""
+    """Which groups are asked for; names and keys to the letter."""
 
     group_ids: list[str] | None = None
-    entity_type: str | None = None
+    entity_type: GroupEntityTypeWord | None = None
     lookup_key: str | None = None
     name: str | None = None

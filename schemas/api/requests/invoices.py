@@ -1,10 +1,12 @@
 """Requests about invoices, with the fields of api-fields.md."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from decimal import Decimal
+from typing import Annotated, ClassVar
 
-from pydantic import StrictBool
+from pydantic import BeforeValidator, Field, StrictBool
 
+from schemas.api.fields import word_of
 from schemas.api.searching import ApiSearch
 from schemas.api.values import ApiRequest, ApiUpdate, RequiredText
 from schemas.api.words import (
@@ -12,21 +14,39 @@ from schemas.api.words import (
     InvoiceStatusWord,
     InvoiceTypeWord,
     PaymentStatusWord,
+    PriceTypeWord,
 )
-from schemas.doors import DecimalField, InstantField, MetadataField
+from schemas.doors import (
+    DecimalField,
+    InstantField,
+    MetadataField,
+    read_decimal,
+    read_instant,
+    read_metadata,
+)
 from schemas.tax import TaxRateOverride
+
+# What a new invoice can be: it is void or skipped only by what happens to it later.
+NEW_STATUSES = ("DRAFT", "FINALIZED")
+# What can be said of the payment of a new invoice.
+NEW_PAYMENT_STATUSES = ("PENDING", "SUCCEEDED", "OVERPAID", "FAILED")
+
+
+def _instant_or_none(value: object) -> object:
+    """Return an instant; null leaves what is there, and the empty text is none (api.md 1.5)."""
+    return None if value is None else read_instant(value)
 
 
 class CreateInvoiceLineItemRequest(ApiRequest):
-    """What a request says of: create invoice line item."""
+    """A line of a one-off invoice; what the server works out itself is taken and not read."""
 
     LATER: ClassVar[Mapping[str, str]] = {"price_unit": "M2", "price_unit_amount": "M2"}
 
     amount: DecimalField
     quantity: DecimalField
-    display_name: str | None = None
+    display_name: str = ""
     price_id: str | None = None
-    price_type: str | None = None
+    price_type: PriceTypeWord | None = None
     meter_id: str | None = None
     meter_display_name: str | None = None
     plan_id: str | None = None
@@ -46,14 +66,14 @@ class CreateInvoiceLineItemRequest(ApiRequest):
 
 
 class InvoiceCoupon(ApiRequest):
-    """What a request says of: invoice coupon."""
+    """A coupon for the whole of a one-off invoice."""
 
     coupon_id: RequiredText
     coupon_association_id: str | None = None
 
 
 class InvoiceLineItemCoupon(ApiRequest):
-    """What a request says of: invoice line item coupon."""
+    """A coupon for the lines of one price, which `line_item_id` names."""
 
     line_item_id: RequiredText
     coupon_id: RequiredText
@@ -62,7 +82,7 @@ class InvoiceLineItemCoupon(ApiRequest):
 
 
 class CreateInvoiceRequest(ApiRequest):
-    """What a request says of: create invoice."""
+    """A one-off invoice: its lines, what they sum to, and what is taken off and added."""
 
     LATER: ClassVar[Mapping[str, str]] = {"force_sync_invoice": "M4", "checkout": "M2"}
 
@@ -72,18 +92,22 @@ class CreateInvoiceRequest(ApiRequest):
     total: DecimalField
     amount_due: DecimalField
     line_items: list[CreateInvoiceLineItemRequest] = []
-    invoice_type: InvoiceTypeWord | None = None
-    billing_reason: InvoiceBillingReasonWord | None = None
-    invoice_status: InvoiceStatusWord | None = None
-    payment_status: PaymentStatusWord | None = None
-    amount_paid: DecimalField | None = None
+    invoice_type: InvoiceTypeWord = "ONE_OFF"
+    billing_reason: InvoiceBillingReasonWord = "MANUAL"
+    invoice_status: Annotated[str, BeforeValidator(word_of(NEW_STATUSES, cased=str.upper))] = (
+        "FINALIZED"
+    )
+    payment_status: Annotated[
+        str | None, BeforeValidator(word_of(NEW_PAYMENT_STATUSES, cased=str.upper))
+    ] = None
+    amount_paid: Annotated[Decimal | None, BeforeValidator(read_decimal), Field(ge=0)] = None
     due_date: InstantField | None = None
     issue_date: InstantField | None = None
     period_start: InstantField | None = None
     period_end: InstantField | None = None
-    description: str | None = None
-    invoice_number: str | None = None
-    idempotency_key: str | None = None
+    description: str = ""
+    invoice_number: Annotated[str, Field(max_length=255)] | None = None
+    idempotency_key: Annotated[str, Field(max_length=255)] | None = None
     coupons: list[str] = []
     invoice_coupons: list[InvoiceCoupon] = []
     line_item_coupons: list[InvoiceLineItemCoupon] = []
@@ -92,12 +116,12 @@ class CreateInvoiceRequest(ApiRequest):
     subscription_id: str | None = None
     billing_period: str | None = None
     metadata: MetadataField = {}
-    invoice_pdf_url: str | None = None
+    invoice_pdf_url: str = ""
     total_prepaid_applied: DecimalField | None = None
 
 
 class GetPreviewInvoiceRequest(ApiRequest):
-    """What a request says of: get preview invoice."""
+    """Which subscription's invoice to show, as it would be now."""
 
     subscription_id: RequiredText
     period_start: InstantField | None = None
@@ -106,7 +130,7 @@ class GetPreviewInvoiceRequest(ApiRequest):
 
 
 class InvoiceFilter(ApiSearch):
-    """What a search asks of: invoice."""
+    """Which invoices to search for; those that were skipped are found only when asked for."""
 
     invoice_ids: list[str] | None = None
     customer_id: str | None = None
@@ -129,18 +153,23 @@ class InvoiceFilter(ApiSearch):
     skip_line_items: StrictBool | None = None
 
 
+class InvoiceQuery(ApiRequest):
+    """What a read of one invoice may be asked to show beside it."""
+
+    LATER: ClassVar[Mapping[str, str]] = {"group_by": "M2"}
+
+    expand: str | list[str] | None = None
+    expand_by_source: Annotated[
+        str | None, BeforeValidator(word_of(("true", "false"), cased=str.lower))
+    ] = None
+    group_by: str | list[str] | None = None
+
+
 class UpdateInvoiceRequest(ApiUpdate):
-    """What a request says of: update invoice."""
+    """What is to be changed of an invoice: only what is there; "" clears the link."""
 
     LATER: ClassVar[Mapping[str, str]] = {"apply_discount": "M2"}
 
-    due_date: InstantField | None = None
+    due_date: Annotated[InstantField | None, BeforeValidator(_instant_or_none)] = None
     invoice_pdf_url: str | None = None
-    metadata: MetadataField | None = None
-
-
-class UpdatePaymentStatusRequest(ApiUpdate):
-    """What a request says of: update payment status."""
-
-    payment_status: PaymentStatusWord
-    amount: DecimalField | None = None
+    metadata: Annotated[dict[str, str] | None, BeforeValidator(read_metadata)] = None

@@ -6,17 +6,17 @@ from schemas.doors import IntegerField, MetadataField
 
 
 class CreatePlanRequest(ApiRequest):
-    """What a request says of: create plan."""
+    """A plan as it is added: its name and how it is found; prices and grants are added to it."""
 
     name: RequiredText
-    lookup_key: str | None = None
-    description: str | None = None
+    lookup_key: str = ""
+    description: str = ""
     display_order: IntegerField | None = None
     metadata: MetadataField = {}
 
 
 class UpdatePlanRequest(ApiUpdate):
-    """What a request says of: update plan."""
+    """What is to be different about a plan; "" clears a text, and a map is replaced whole."""
 
     name: str | None = None
     lookup_key: str | None = None
@@ -26,8 +26,8 @@ class UpdatePlanRequest(ApiUpdate):
 
 
 class PlanFilter(ApiSearch):
-    """What a search asks of: plan."""
+    """Which plans a search is after."""
 
-    plan_ids: list[str] | None = None
+    plan_ids: list[str] = []
     lookup_key: str | None = None
     metadata: MetadataField | None = None

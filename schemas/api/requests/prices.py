@@ -1,81 +1,38 @@
-"""Requests about prices, with the fields of api-fields.md."""
+"""Requests about prices, with the fields of api-fields.md.
+
+The door of a new price is `schemas.price_request.PriceRequest`, which the catalog file shares.
+"""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import StrictBool
+from pydantic import BeforeValidator, Field, StrictBool
 
 from schemas.api.searching import ApiSearch
-from schemas.api.values import ApiRequest, ApiUpdate, RequiredText
-from schemas.api.words import (
-    BillingModelWord,
-    BillingPeriodWord,
-    BillingTierWord,
-    InvoiceCadenceWord,
-    PriceEntityTypeWord,
-    PriceTypeWord,
-    RoundTypeWord,
-)
-from schemas.doors import DecimalField, InstantField, IntegerField, MetadataField
+from schemas.api.values import ApiRequest, ApiUpdate
+from schemas.api.words import BillingPeriodWord, PriceEntityTypeWord
+from schemas.doors import DecimalField, InstantField, MetadataField, read_upper
+from schemas.price import BillingModel, TierMode
+from schemas.price_request import PriceRequest, TierRequest, TransformQuantityRequest
 
+# The doors of the parts of a price, by the names that they have on the wire.
+CreatePriceTier = TierRequest
+TransformQuantity = TransformQuantityRequest
 
-class CreatePriceTier(ApiRequest):
-    """What a request says of: create price tier."""
-
-    up_to: IntegerField | None = None
-    unit_amount: DecimalField
-    flat_amount: DecimalField | None = None
-
-
-class TransformQuantity(ApiRequest):
-    """What a request says of: transform quantity."""
-
-    divide_by: IntegerField
-    round: RoundTypeWord | None = None
-
-
-class CreatePriceRequest(ApiRequest):
-    """What a request says of: create price."""
-
-    LATER: ClassVar[Mapping[str, str]] = {
-        "price_unit_type": "M2",
-        "bucket_size": "M2",
-        "price_unit_config": "M2",
-    }
-
-    entity_type: PriceEntityTypeWord
-    entity_id: RequiredText
-    type: PriceTypeWord
-    billing_model: BillingModelWord
-    currency: RequiredText
-    billing_period: BillingPeriodWord
-    billing_period_count: IntegerField | None = None
-    invoice_cadence: InvoiceCadenceWord | None = None
-    amount: DecimalField | None = None
-    meter_id: str | None = None
-    tier_mode: BillingTierWord | None = None
-    tiers: list[CreatePriceTier] | None = None
-    transform_quantity: TransformQuantity | None = None
-    min_quantity: IntegerField | None = None
-    trial_period_days: IntegerField | None = None
-    start_date: InstantField | None = None
-    end_date: InstantField | None = None
-    lookup_key: str | None = None
-    display_name: str | None = None
-    description: str | None = None
-    group_id: str | None = None
-    metadata: MetadataField = {}
-    filter_values: dict[str, list[str]] | None = None
+BULK_MAX = 100
 
 
 class CreateBulkPriceRequest(ApiRequest):
-    """What a request says of: create bulk price."""
+    """Several prices that are added together, or not at all."""
 
-    items: list[CreatePriceRequest]
+    items: Annotated[list[PriceRequest], Field(min_length=1, max_length=BULK_MAX)]
 
 
 class UpdatePriceRequest(ApiUpdate):
-    """What a request says of: update price."""
+    """What is to be different about a price.
+
+    Money terms start a successor at `effective_from`; the other members are changed in place.
+    """
 
     LATER: ClassVar[Mapping[str, str]] = {
         "bucket_size": "M2",
@@ -84,10 +41,10 @@ class UpdatePriceRequest(ApiUpdate):
     }
 
     amount: DecimalField | None = None
-    billing_model: BillingModelWord | None = None
-    tier_mode: BillingTierWord | None = None
-    tiers: list[CreatePriceTier] | None = None
-    transform_quantity: TransformQuantity | None = None
+    billing_model: Annotated[BillingModel, BeforeValidator(read_upper)] | None = None
+    tier_mode: Annotated[TierMode, BeforeValidator(read_upper)] | None = None
+    tiers: list[TierRequest] | None = None
+    transform_quantity: TransformQuantityRequest | None = None
     effective_from: InstantField | None = None
     display_name: str | None = None
     description: str | None = None
@@ -97,22 +54,22 @@ class UpdatePriceRequest(ApiUpdate):
 
 
 class DeletePriceRequest(ApiRequest):
-    """What a request says of: delete price."""
+    """When a price ends, if not at once."""
 
     end_date: InstantField | None = None
 
 
 class PriceFilter(ApiSearch):
-    """What a search asks of: price."""
+    """Which prices a search is after; those that have ended are left out unless it says so."""
 
-    price_ids: list[str] | None = None
+    price_ids: list[str] = []
     entity_type: PriceEntityTypeWord | None = None
-    entity_ids: list[str] | None = None
-    plan_ids: list[str] | None = None
+    entity_ids: list[str] = []
+    plan_ids: list[str] = []
     subscription_id: str | None = None
     parent_price_id: str | None = None
-    meter_ids: list[str] | None = None
-    billing_periods: list[BillingPeriodWord] | None = None
-    allow_expired_prices: StrictBool | None = None
+    meter_ids: list[str] = []
+    billing_periods: list[BillingPeriodWord] = []
+    allow_expired_prices: StrictBool = False
     start_date_lt: InstantField | None = None
     updated_after: InstantField | None = None

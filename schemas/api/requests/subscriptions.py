@@ -1,11 +1,11 @@
 """Requests about subscriptions, with the fields of api-fields.md."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import StrictBool
+from pydantic import BeforeValidator, Field, StrictBool, model_validator
 
-from schemas.api.requests.prices import CreatePriceTier, TransformQuantity
+from schemas.api.fields import word_of
 from schemas.api.searching import ApiSearch
 from schemas.api.values import ApiRequest, ApiUpdate, RequiredText
 from schemas.api.words import (
@@ -22,51 +22,51 @@ from schemas.api.words import (
     EntitlementGrantAllocationBehaviorWord,
     EntitlementGrantDurationUnitWord,
     EntitlementGrantMeasureWord,
-    InvoiceCadenceWord,
     PaymentBehaviorWord,
     PaymentTermsWord,
-    PriceTypeWord,
-    PriceUnitTypeWord,
     ProrationBehaviorWord,
     SubscriptionLineItemEntityTypeWord,
     SubscriptionStatusWord,
     SubscriptionTypeWord,
 )
-from schemas.commitment import LineItemCommitmentConfig
+from schemas.commitment import Factor, LineItemCommitmentConfig, Promised
 from schemas.coupon import SubscriptionCouponInput
 from schemas.doors import DecimalField, InstantField, IntegerField, MetadataField
+from schemas.errors import NotBuiltYet
+from schemas.price_request import PriceRequest, TierRequest, TransformQuantityRequest
 from schemas.tax import TaxRateOverride
 
+LIMIT = "usage_limit"
 
-class InlinePrice(ApiRequest):
-    """What a request says of: inline price."""
+Quantity = Annotated[DecimalField, Field(ge=0)]
+Days = Annotated[IntegerField, Field(ge=0)]
+CreatedStatusWord = Annotated[
+    Literal["active", "draft"], BeforeValidator(word_of(["active", "draft"], cased=str.lower))
+]
+
+
+class InlinePrice(PriceRequest):
+    """A price made for one line of one subscription, whose currency and owner it gets."""
 
     LATER: ClassVar[Mapping[str, str]] = {"bucket_size": "M2", "price_unit_config": "M2"}
 
-    type: PriceTypeWord
-    billing_model: BillingModelWord
-    billing_period: BillingPeriodWord
-    billing_period_count: IntegerField | None = None
-    invoice_cadence: InvoiceCadenceWord | None = None
-    price_unit_type: PriceUnitTypeWord | None = None
-    amount: DecimalField | None = None
-    meter_id: str | None = None
-    tier_mode: BillingTierWord | None = None
-    tiers: list[CreatePriceTier] | None = None
-    transform_quantity: TransformQuantity | None = None
-    min_quantity: IntegerField | None = None
-    trial_period_days: IntegerField | None = None
-    start_date: InstantField | None = None
-    end_date: InstantField | None = None
-    lookup_key: str | None = None
-    display_name: str | None = None
-    description: str | None = None
-    metadata: MetadataField | None = None
-    filter_values: dict[str, list[str]] | None = None
+    entity_type: ClassVar[Any]  # type: ignore[misc]  # it belongs to its subscription
+    entity_id: ClassVar[Any]  # type: ignore[misc]  # likewise
+    plan_id: ClassVar[Any]  # type: ignore[misc]  # likewise
+    currency: ClassVar[Any]  # type: ignore[misc]  # its subscription's
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_later(cls, body: Any) -> Any:
+        """Refuse what is not built yet."""
+        for name, milestone in cls.LATER.items():
+            if isinstance(body, Mapping) and body.get(name):
+                raise NotBuiltYet(f"{name} belongs to {milestone}: not built yet", field=name)
+        return body
 
 
 class CreateSubscriptionLineItemRequest(ApiRequest):
-    """What a request says of: create subscription line item."""
+    """A line that a subscription gets beside those of its plan; `price_id` or `price` says for what."""
 
     LATER: ClassVar[Mapping[str, str]] = {
         "commitment_windowed": "M2",
@@ -76,22 +76,22 @@ class CreateSubscriptionLineItemRequest(ApiRequest):
 
     price_id: str | None = None
     price: InlinePrice | None = None
-    quantity: DecimalField | None = None
+    quantity: Quantity | None = None
     start_date: InstantField | None = None
     end_date: InstantField | None = None
     display_name: str | None = None
     metadata: MetadataField = {}
     proration_behavior: ProrationBehaviorWord | None = None
     commitment_type: CommitmentTypeWord | None = None
-    commitment_amount: DecimalField | None = None
-    commitment_quantity: DecimalField | None = None
-    commitment_overage_factor: DecimalField | None = None
+    commitment_amount: Promised | None = None
+    commitment_quantity: Promised | None = None
+    commitment_overage_factor: Factor | None = None
     commitment_true_up_enabled: StrictBool = False
     commitment_duration: BillingPeriodWord | None = None
 
 
 class OverrideEntitlementRequest(ApiRequest):
-    """What a request says of: override entitlement."""
+    """Terms of its own for one entitlement of the plan; null as the limit is no limit."""
 
     entitlement_id: RequiredText
     usage_limit: IntegerField | None = None
@@ -106,9 +106,17 @@ class OverrideEntitlementRequest(ApiRequest):
     aggregation_mode: EntitlementAggregationModeWord | None = None
     grant_unlimited: StrictBool | None = None
 
+    @classmethod
+    def prepared(cls, body: object) -> object:
+        """Return the members that are given; null is one where it says that there is no limit."""
+        kept = super().prepared(body)
+        if isinstance(body, Mapping) and isinstance(kept, dict) and LIMIT in body:
+            kept[LIMIT] = body[LIMIT]
+        return kept
+
 
 class OverrideLineItemRequest(ApiRequest):
-    """What a request says of: override line item."""
+    """Money terms or a quantity of its own for the line of one price of the plan."""
 
     LATER: ClassVar[Mapping[str, str]] = {
         "bucket_size": "M2",
@@ -117,16 +125,16 @@ class OverrideLineItemRequest(ApiRequest):
     }
 
     price_id: RequiredText
-    quantity: DecimalField | None = None
+    quantity: Quantity | None = None
     amount: DecimalField | None = None
     billing_model: BillingModelWord | None = None
     tier_mode: BillingTierWord | None = None
-    tiers: list[CreatePriceTier] | None = None
-    transform_quantity: TransformQuantity | None = None
+    tiers: list[TierRequest] | None = None
+    transform_quantity: TransformQuantityRequest | None = None
 
 
 class CreateSubscriptionRequest(ApiRequest):
-    """What a request says of: create subscription."""
+    """A customer subscribes to a plan, with everything that differs from what the plan says."""
 
     LATER: ClassVar[Mapping[str, str]] = {
         "auto_invoice_threshold": "M2",
@@ -144,7 +152,7 @@ class CreateSubscriptionRequest(ApiRequest):
     external_customer_id: str | None = None
     currency: RequiredText
     billing_period: BillingPeriodWord | None = None
-    billing_period_count: IntegerField | None = None
+    billing_period_count: Days | None = None
     billing_cycle: BillingCycleWord | None = None
     billing_anchor: InstantField | None = None
     start_date: InstantField | None = None
@@ -152,16 +160,16 @@ class CreateSubscriptionRequest(ApiRequest):
     timezone: str | None = None
     lookup_key: str | None = None
     metadata: MetadataField = {}
-    subscription_status: SubscriptionStatusWord | None = None
+    subscription_status: CreatedStatusWord | None = None
     collection_method: CollectionMethodWord | None = None
     payment_behavior: PaymentBehaviorWord | None = None
     payment_terms: PaymentTermsWord | None = None
     proration_behavior: ProrationBehaviorWord | None = None
-    commitment_amount: DecimalField | None = None
+    commitment_amount: Promised | None = None
     commitment_duration: BillingPeriodWord | None = None
-    overage_factor: DecimalField | None = None
+    overage_factor: Factor | None = None
     enable_true_up: StrictBool = False
-    trial_period_days: IntegerField | None = None
+    trial_period_days: Days | None = None
     override_line_items: list[OverrideLineItemRequest] = []
     override_entitlements: list[OverrideEntitlementRequest] = []
     line_items: list[CreateSubscriptionLineItemRequest] = []
@@ -175,7 +183,7 @@ class CreateSubscriptionRequest(ApiRequest):
 
 
 class SubscriptionFilter(ApiSearch):
-    """What a search asks of: subscription."""
+    """Which subscriptions are asked for; without a status those of all."""
 
     subscription_ids: list[str] | None = None
     customer_id: str | None = None
@@ -196,7 +204,7 @@ class SubscriptionFilter(ApiSearch):
 
 
 class UpdateSubscriptionRequest(ApiUpdate):
-    """What a request says of: update subscription."""
+    """Plan or drop a cancellation; a status only where that is a lawful next step."""
 
     LATER: ClassVar[Mapping[str, str]] = {"parent_subscription_id": "M2"}
 
@@ -206,13 +214,13 @@ class UpdateSubscriptionRequest(ApiUpdate):
 
 
 class ActivateDraftSubscriptionRequest(ApiRequest):
-    """What a request says of: activate draft subscription."""
+    """When a draft begins."""
 
     start_date: InstantField
 
 
 class CancelSubscriptionRequest(ApiRequest):
-    """What a request says of: cancel subscription."""
+    """When to cancel, and what becomes of what is open; an older spelling of the policy is read too."""
 
     cancellation_type: CancellationTypeWord
     cancel_at: InstantField | None = None
@@ -223,7 +231,7 @@ class CancelSubscriptionRequest(ApiRequest):
 
 
 class GetUsageBySubscriptionRequest(ApiRequest):
-    """What a request says of: get usage by subscription."""
+    """Whose usage, over which time; without times that of the current period."""
 
     subscription_id: RequiredText
     start_time: InstantField | None = None
@@ -232,7 +240,7 @@ class GetUsageBySubscriptionRequest(ApiRequest):
 
 
 class UpdateSubscriptionLineItemRequest(ApiUpdate):
-    """What a request says of: update subscription line item."""
+    """Other money terms from an instant on; metadata and commitment change in place."""
 
     LATER: ClassVar[Mapping[str, str]] = {
         "commitment_windowed": "M2",
@@ -245,27 +253,27 @@ class UpdateSubscriptionLineItemRequest(ApiUpdate):
     amount: DecimalField | None = None
     billing_model: BillingModelWord | None = None
     tier_mode: BillingTierWord | None = None
-    tiers: list[CreatePriceTier] | None = None
-    transform_quantity: TransformQuantity | None = None
+    tiers: list[TierRequest] | None = None
+    transform_quantity: TransformQuantityRequest | None = None
     effective_from: InstantField | None = None
     metadata: MetadataField | None = None
     commitment_type: CommitmentTypeWord | None = None
-    commitment_amount: DecimalField | None = None
-    commitment_quantity: DecimalField | None = None
-    commitment_overage_factor: DecimalField | None = None
+    commitment_amount: Promised | None = None
+    commitment_quantity: Promised | None = None
+    commitment_overage_factor: Factor | None = None
     commitment_true_up_enabled: StrictBool | None = None
     commitment_duration: BillingPeriodWord | None = None
 
 
 class DeleteSubscriptionLineItemRequest(ApiRequest):
-    """What a request says of: delete subscription line item."""
+    """When a line ends, and whether what was paid for the rest is given back."""
 
     effective_from: InstantField | None = None
     proration_behavior: ProrationBehaviorWord | None = None
 
 
 class SubscriptionLineItemFilter(ApiSearch):
-    """What a search asks of: subscription line item."""
+    """Which lines are asked for: those active now, unless it says otherwise."""
 
     subscription_line_item_ids: list[str] | None = None
     subscription_ids: list[str] | None = None

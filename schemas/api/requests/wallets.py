@@ -1,9 +1,9 @@
 """Requests about wallets, with the fields of api-fields.md."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import StrictBool
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, model_validator
 
 from schemas.api.requests.alerts import AlertSettings
 from schemas.api.searching import ApiSearch
@@ -12,107 +12,105 @@ from schemas.api.words import (
     TransactionReasonWord,
     TransactionStatusWord,
     TransactionTypeWord,
-    WalletConfigPriceTypeWord,
     WalletStatusWord,
-    WalletTypeWord,
 )
+from schemas.auto_topup import AutoTopupRequest
 from schemas.doors import DecimalField, InstantField, IntegerField, MetadataField
+from schemas.wallet import TopUpRequest, WalletConfigRequest, WalletRequest
+
+# What a wallet is made with and keeps.
+FIXED = ("conversion_rate", "topup_conversion_rate", "currency", "wallet_type")
+
+# What lists of wallets cannot be asked, other than all other lists.
+UNASKED = ("start_time", "end_time", "filters")
 
 
-class AutoTopup(ApiRequest):
-    """What a request says of: auto topup."""
-
-    enabled: StrictBool | None = None
-    threshold: DecimalField | None = None
-    amount: DecimalField | None = None
-    invoicing: StrictBool | None = None
-    cooldown: dict[str, object] | None = None
-    max_per_period: dict[str, object] | None = None
+def _number(value: Any) -> Any:
+    """Return a whole number that a query gives as a text."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
-class WalletConfig(ApiRequest):
-    """What a request says of: wallet config."""
-
-    allowed_price_types: list[WalletConfigPriceTypeWord] | None = None
-    overdraft_limit: DecimalField | None = None
+def _truth(value: Any) -> Any:
+    """Return a truth that a query gives as a text."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
-class CreateWalletRequest(ApiRequest):
-    """What a request says of: create wallet."""
+QueryInteger = Annotated[IntegerField, BeforeValidator(_number)]
+QueryTruth = Annotated[StrictBool, BeforeValidator(_truth)]
+
+
+class CreateWalletRequest(WalletRequest, ApiRequest):
+    """Open a wallet for a customer, who is named by either id."""
 
     LATER: ClassVar[Mapping[str, str]] = {"price_unit": "M2"}
 
-    customer_id: str | None = None
-    external_customer_id: str | None = None
-    currency: RequiredText
-    wallet_type: WalletTypeWord | None = None
-    description: str | None = None
-    conversion_rate: DecimalField | None = None
-    topup_conversion_rate: DecimalField | None = None
-    initial_credits_to_load: DecimalField | None = None
-    initial_credits_to_load_expiry_date: IntegerField | None = None
-    initial_credits_expiry_date_utc: InstantField | None = None
-    auto_topup: AutoTopup | None = None
     alert_settings: AlertSettings | None = None
-    config: WalletConfig | None = None
-    priority: IntegerField | None = None
-    metadata: MetadataField = {}
+    auto_topup: AutoTopupRequest | None = None
 
 
 class UpdateWalletRequest(ApiUpdate):
-    """What a request says of: update wallet."""
+    """Change what may change of a wallet; rates, currency and type stay what they were made."""
 
     name: str | None = None
     description: str | None = None
     metadata: MetadataField | None = None
-    auto_topup: AutoTopup | None = None
+    auto_topup: AutoTopupRequest | None = None
     priority: IntegerField | None = None
     alert_settings: AlertSettings | None = None
-    config: WalletConfig | None = None
+    config: WalletConfigRequest | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_fixed(cls, body: Any) -> Any:
+        """Refuse what would change the worth of credits that are there."""
+        named = [name for name in FIXED if isinstance(body, Mapping) and body.get(name) is not None]
+        if named:
+            raise ValueError(f"a wallet keeps its {', '.join(named)}")
+        return body
 
 
-class TopUpWalletRequest(ApiRequest):
-    """What a request says of: top up wallet."""
+class TopUpWalletRequest(TopUpRequest, ApiRequest):
+    """Add credits to a wallet."""
 
     LATER: ClassVar[Mapping[str, str]] = {
+        "bonus_credits_to_add": "M2",
+        "bonus_credits_expiry_date_utc": "M2",
         "effective_date": "M2",
         "coupons": "M2",
         "force_sync_invoice": "M4",
         "checkout": "M2",
     }
 
-    credits_to_add: DecimalField | None = None
-    amount: DecimalField | None = None
-    transaction_reason: TransactionReasonWord
-    idempotency_key: str | None = None
-    description: str | None = None
-    metadata: MetadataField = {}
-    expiry_date_utc: InstantField | None = None
-    priority: IntegerField | None = None
-    bonus_credits_to_add: DecimalField | None = None
-    bonus_credits_expiry_date_utc: InstantField | None = None
-
 
 class WalletDebitRequest(ApiRequest):
-    """What a request says of: wallet debit."""
+    """Take credits out of a wallet by hand, once for each key."""
 
     credits: DecimalField
     transaction_reason: TransactionReasonWord
     idempotency_key: RequiredText
-    description: str | None = None
+    description: str = ""
     metadata: MetadataField = {}
 
 
 class WalletFilter(ApiSearch):
-    """What a search asks of: wallet."""
+    """Search wallets; `status` is the wallet's own, and all are found without it."""
 
     wallet_ids: list[str] | None = None
     alert_enabled: StrictBool | None = None
     status: WalletStatusWord | None = None  # type: ignore[assignment]  # of a wallet it is its state
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unasked(cls, body: Any) -> Any:
+        """Refuse conditions that wallets have not."""
+        named = [name for name in UNASKED if isinstance(body, Mapping) and name in body]
+        if named:
+            raise ValueError(f"wallets are not searched by {', '.join(named)}")
+        return body
+
 
 class WalletTransactionFilter(ApiSearch):
-    """What a search asks of: wallet transaction."""
+    """Search ledger entries and purchases that wait for their invoices."""
 
     id: str | None = None
     type: TransactionTypeWord | None = None
@@ -121,7 +119,27 @@ class WalletTransactionFilter(ApiSearch):
     reference_type: str | None = None
     reference_id: str | None = None
     created_by: str | None = None
-    priority: IntegerField | None = None
+    priority: QueryInteger | None = None
     credits_available_gt: DecimalField | None = None
     expiry_date_before: InstantField | None = None
     expiry_date_after: InstantField | None = None
+
+
+class WalletQuery(BaseModel):
+    """What is shown beside the balance of a wallet."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    expand: list[str] = []
+
+
+class CustomerWalletsQuery(WalletQuery):
+    """Whose wallets are asked for, by one of the two, and whether with what is used and not taken.
+
+    Balances are never older than `from_cache` allows, so it changes nothing.
+    """
+
+    id: str | None = None
+    lookup_key: str | None = None
+    include_real_time_balance: QueryTruth = False
+    from_cache: QueryTruth = False

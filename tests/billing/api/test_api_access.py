@@ -39,6 +39,7 @@ REFUSED = {
         ([("x-api-key", b"\xff\xfe")], False),
     ],
 )
+@pytest.mark.usefixtures("kept")
 def test_a_key_opens_or_is_refused_with_one_body(api: Any, headers: Any, opens: bool) -> None:
     response = api.call("GET", "/v1/meters", key=None, headers=headers)
     assert response.status_code == (200 if opens else 401)
@@ -77,6 +78,7 @@ def test_a_store_of_keys_that_is_away_is_no_refusal_of_a_key(api: Any) -> None:
     assert response.headers["retry-after"]
 
 
+@pytest.mark.usefixtures("kept")
 def test_a_remembered_key_is_not_looked_up_again(api: Any) -> None:
     looked_up: list[str] = []
     known = api.known
@@ -97,6 +99,7 @@ def test_a_remembered_key_is_not_looked_up_again(api: Any) -> None:
     ("super_admin", Scope("tenant_1", "env_1")),
     ("elsewhere", Scope("tenant_2", "env_2")),
 ])  # fmt: skip
+@pytest.mark.usefixtures("kept")
 def test_everything_lies_in_the_environment_of_the_key_whatever_a_request_says(
     api: Any, key: str, scope: Scope
 ) -> None:
@@ -120,6 +123,7 @@ def test_everything_lies_in_the_environment_of_the_key_whatever_a_request_says(
     assert {query.meter.tenant_id for query in api.answers.asked} == {scope.tenant_id}
 
 
+@pytest.mark.usefixtures("kept")
 def test_what_is_of_another_environment_does_not_exist(api: Any) -> None:
     assert api.call("GET", "/v1/meters", key="elsewhere").json()["items"] == []
     assert api.call("GET", "/v1/meters/meter_1", key="elsewhere").status_code == 404

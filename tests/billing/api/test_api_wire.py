@@ -347,6 +347,7 @@ def test_any_bytes_are_an_object_or_are_refused(body: bytes) -> None:
     assert isinstance(value, dict)
 
 
+@pytest.mark.usefixtures("kept")
 def test_each_request_has_one_line_and_one_count_without_its_secrets(api: Any) -> None:
     api.post("/v1/events", '{"properties": {"token": "PRIVATE"}}')
     api.call("GET", "/v1/meters/PRIVATE")

@@ -174,9 +174,12 @@ def make_ledger() -> None:
         text("status"),
         whole("sequence"),
         document("debts"),
+        instant("created_at"),
+        instant("updated_at"),
         document(),
     )
     index("ix_wallets_customer", "wallets", "customer_id")
+    index("ix_wallets_created_at", "wallets", "created_at", "id")
     kind = ("customer_id", "currency", "wallet_type")
     index("uq_wallets_active", "wallets", *kind, where="status = 'active'", once=True)
     scoped(
@@ -197,11 +200,16 @@ def make_ledger() -> None:
         text("content", absent=True),
         name_("parent_id", absent=True),
         text("description"),
+        document("details"),
+        text("created_by"),
         unique("uq_wallet_entries_sequence", "wallet_id", "sequence"),
         unique("uq_wallet_entries_key", "idempotency_key"),
         refers=(("wallet_id", "wallets"),),
     )
     index("ix_wallet_entries_reference", "wallet_entries", "reference_type", "reference_id")
+    order = ("created_at", "sequence", "id")
+    index("ix_wallet_entries_created_at", "wallet_entries", *order)
+    index("ix_wallet_entries_wallet", "wallet_entries", "wallet_id", *order)
     scoped(
         "wallet_lots",
         name_("id"),
@@ -282,12 +290,14 @@ def make_invoices() -> None:
         exact("total"),
         exact("amount_remaining"),
         whole("version"),
+        instant("created_at"),
         document(),
         unique("uq_invoices_number", "invoice_number"),
     )
     index("ix_invoices_customer", "invoices", "customer_id", "dated_at", "id")
     index("ix_invoices_subscription", "invoices", "subscription_id", "dated_at", "id")
     index("ix_invoices_dated_at", "invoices", "dated_at", "id")
+    index("ix_invoices_created_at", "invoices", "created_at", "id")
     scoped(
         "invoice_lines",
         name_("invoice_id"),
@@ -380,7 +390,15 @@ def make_alerts() -> None:
 
 
 def make_messages() -> None:
-    """Make the tables of what is to be done: the schedule of customers and the outbox."""
+    """Make the tables of what was answered once, and of what is to be done: schedule, outbox."""
+    scoped(
+        "first_answers",
+        text("kind"),
+        name_("key"),
+        text("body"),
+        instant("answered_at"),
+        key=("kind", "key"),
+    )
     scoped("account_schedule", name_("customer_id"), instant("due_at"), key=("customer_id",))
     index("ix_account_schedule_due_at", "account_schedule", "due_at", "customer_id")
     op.create_table(
