@@ -50,6 +50,8 @@ class Settings:
     topic_events: str = "events"
     topic_usage: str = "usage"
     topic_dead_letters: str = "events.dlq"
+    topic_invoice_lines: str = "invoice_lines"
+    topic_alerts: str = "alerts"
     # The scope of records that name neither tenant nor environment (metering.md 13).
     tenant: str = "tenant_default"
     environment: str = "env_development"

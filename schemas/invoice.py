@@ -209,7 +209,8 @@ class Invoice:
     `adjustment_amount` is what credit notes take off what is due, `refunded_amount` what was given
     back. `generation` is the number of its voided predecessors. `requested` is set where somebody
     asked for it, so that it is finalized even if all its lines are 0. `edited_at` is when somebody
-    changed what may be changed of it, `paid_at` when nothing remained to be paid.
+    changed what may be changed of it, `paid_at` when nothing remained to be paid. `content`
+    names the request that `idempotency_key` stands for.
     """
 
     id: InvoiceId
@@ -254,3 +255,4 @@ class Invoice:
     paid_at: datetime | None = None
     pdf_url: str = ""
     idempotency_key: str | None = None
+    content: str | None = None

@@ -189,7 +189,8 @@ def meter_from(
     """Make the meter that a create request asks for.
 
     Raises ValidationFailed with the reason of metering.md 6.1 and the member it is about, which
-    stands below `place` of the request; all faults are in its details. A meter with an expression is refused as not built yet, so that none is ever metered wrongly.
+    stands below `place` of the request; all faults are in its details. A meter with an expression is
+    refused as not built yet, so that none is ever metered wrongly.
 
     >>> body = {"name": "Calls", "event_name": " api.call ", "aggregation": {"type": "count"}}
     >>> meter_from(body, id="m", tenant_id="t", environment_id="e").event_name

@@ -1,5 +1,6 @@
 """What requests about invoices name, made into what the use cases take."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +11,7 @@ from billing.invoices.one_off import OneOffLine, OneOffRequest
 from billing.ports.objects import ObjectStore, Record
 from schemas.api.requests.invoices import CreateInvoiceLineItemRequest, CreateInvoiceRequest
 from schemas.coupon import Coupon
+from schemas.decimals import plain
 from schemas.errors import NotFound, ValidationFailed
 from schemas.ids import CustomerId, SubscriptionId, derived
 from schemas.invoice import BillingReason, InvoiceType, PaymentStatus
@@ -60,7 +62,18 @@ def one_off_of(environment: Environment, asked: CreateInvoiceRequest) -> OneOffR
         pdf_url=asked.invoice_pdf_url,
         payment_status=status,
         amount_paid=paid,
+        content=content_of(asked),
     )
+
+
+def content_of(asked: CreateInvoiceRequest) -> str:
+    """Return a name for what a request says, its key aside: decimals by value, absent as null."""
+    said = asked.model_dump(exclude={"idempotency_key"}, exclude_none=True)
+    return derived("content", json.dumps(said, sort_keys=True, default=_by_value))
+
+
+def _by_value(value: object) -> str:
+    return plain(value) if isinstance(value, Decimal) else str(value)
 
 
 def _check_names(environment: Environment, asked: CreateInvoiceRequest) -> None:

@@ -1,13 +1,13 @@
 """Invoices as the wire shows them: from the record, and what is known of what it names."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from billing.api.environment import Environment
-from billing.api.records import record_members
+from billing.api.tax_answers import rate_answer
 from schemas.api.answers.customers import CustomerResponse
 from schemas.api.answers.invoices import InvoiceResponse
 from schemas.api.answers.subscriptions import SubscriptionResponse
@@ -27,7 +27,7 @@ from schemas.money import LOSSLESS, total
 from schemas.scope import Scope
 from schemas.stored import Status, Stored
 from schemas.subscription import Subscription, SubscriptionLine
-from schemas.tax import TaxRate, TaxRateType
+from schemas.tax import TaxRate
 
 Members = dict[str, Any]
 
@@ -192,7 +192,7 @@ def _parties(invoice: Invoice, beside: Beside) -> Members:
         "subscription": beside.shown_subscriptions.get(invoice.subscription_id or ""),
         "subscription_customer_id": subscription.customer_id if subscription and other else None,
         "billing_period": subscription.billing_period.value if subscription and of_period else None,
-        "billing_sequence": beside.sequences.get(invoice.id, 0),
+        "billing_sequence": 0 if not of_period else beside.sequences.get(invoice.id, 0),
     }
 
 
@@ -328,7 +328,7 @@ def _tax(invoice: Invoice, applied: TaxApplied, beside: Beside) -> Members:
     return {
         **_record(name, beside.scope, at, at),
         "tax_rate_id": applied.rate.id,
-        "tax_rate": {**record_members(life, beside.scope), **_rate(applied.rate)},
+        "tax_rate": rate_answer(replace(life, record=applied.rate), beside.scope),
         "tax_association_id": applied.attachment_id,
         "entity_type": "invoice",
         "entity_id": "" if _is_preview(invoice) else invoice.id,
@@ -336,21 +336,4 @@ def _tax(invoice: Invoice, applied: TaxApplied, beside: Beside) -> Members:
         "tax_amount": applied.tax_amount,
         "currency": invoice.currency,
         "applied_at": at,
-    }
-
-
-def _rate(rate: TaxRate) -> Members:
-    """Return what a rate is."""
-    is_part = rate.type is TaxRateType.PERCENTAGE
-    return {
-        "name": rate.name,
-        "code": rate.code,
-        # Clients raise on any other word (api.md 1.7): which value there is tells the two apart.
-        "tax_rate_type": TaxRateType.PERCENTAGE.value,
-        "percentage_value": rate.value if is_part else None,
-        "fixed_value": None if is_part else rate.value,
-        "scope": rate.scope.value,
-        "tax_rate_status": rate.status.value,
-        "description": rate.description or None,
-        "metadata": dict(rate.metadata),
     }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from billing.api.customers import customer_answer
-from billing.api.invoice_actions import one_off_of
+from billing.api.invoice_actions import content_of, one_off_of
 from billing.api.invoice_answers import (
     CUSTOMER,
     EXPANDS,
@@ -20,12 +20,14 @@ from billing.api.invoice_answers import (
 from billing.api.listing import Listing, expanded, page_of, query_for, said
 from billing.api.reading import query_of, read
 from billing.api.routing import Built, Call
+from billing.api.subscription_answers import beside as beside_subscriptions
+from billing.api.subscription_answers import subscription_answer
 from billing.api.wire import Answer, shown
 from billing.invoices.editing import InvoiceEdit
 from billing.invoices.summaries import summaries
 from billing.use_cases.closing_periods import finalize_invoice
 from billing.use_cases.invoice_edits import edit_invoice
-from billing.use_cases.one_off import create_one_off
+from billing.use_cases.one_off import make_one_off, replay_of
 from billing.use_cases.payments import attempt_payment, record_by_hand
 from billing.use_cases.previewing import preview
 from billing.use_cases.voiding import void_invoice
@@ -51,6 +53,8 @@ from schemas.payment import PaymentStatusRequest
 from schemas.stored import Status
 
 CREATED = 201
+# What a repeated request is told (platform.md 6).
+REPLAYED = {"Idempotency-Replayed": "true"}
 
 PERIOD_START: Field = ("period", "start")
 PERIOD_END: Field = ("period", "end")
@@ -84,10 +88,19 @@ INVOICES = Listing(Invoice, FIELDS, EXPANDS)
 def create_invoice(call: Call) -> Answer:
     """Make an invoice that no subscription bills, finalized unless a draft is asked for."""
     asked = read(CreateInvoiceRequest, call.json)
-    environment = call.environment
-    request = one_off_of(environment, asked)
-    made = create_one_off(environment.stores, request, call.services.clock())
-    return _shown(call, made, status=CREATED)
+    environment, key = call.environment, asked.idempotency_key
+    made = replay_of(environment.stores, key, content_of(asked)) if key else None
+    if made is None:
+        made = make_one_off(
+            environment.stores,
+            one_off_of(environment, asked),
+            call.services.clock(),
+            answering=lambda invoice: _shown(call, invoice).body.decode(),
+        )
+    if made.answer is None:
+        return _shown(call, made.invoice, status=CREATED)
+    headers = REPLAYED if made.is_replay else None
+    return Answer(CREATED, made.answer.encode(), headers=headers)
 
 
 def preview_invoice(call: Call) -> Answer:
@@ -217,7 +230,10 @@ def _beside(
         customers = {name: customer_answer(each, scope) for name, each in known.items()}
         beside = replace(beside, customers=customers)
     if SUBSCRIPTION in wanted:
-        raise NotBuiltYet("subscriptions are not shown inside invoices yet", field="expand")
+        found = tuple(beside.subscriptions.values())
+        near = beside_subscriptions(environment.objects, scope, call.services.clock(), found, ())
+        subscriptions = {each.id: subscription_answer(each, near) for each in found}
+        beside = replace(beside, shown_subscriptions=subscriptions)
     return beside
 
 

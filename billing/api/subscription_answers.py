@@ -1,6 +1,7 @@
 """Subscriptions and their lines as the wire shows them: from the record, and what stands beside it."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from billing.api.customers import customer_answer
@@ -148,8 +149,7 @@ def _ends_with_period(subscription: Subscription, at: datetime) -> bool:
     planned = planned_at(subscription)
     if planned is None or planned <= at:
         return False
-    period = current_period(subscription, planned - planned.resolution)
-    return current_period(subscription, at).end == period.end == planned
+    return current_period(replace(subscription, cancelled_at=None), at).end == planned
 
 
 def _sequence(subscription: Subscription) -> int | None:

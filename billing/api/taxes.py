@@ -51,7 +51,8 @@ RATES = Listing(
         "code": "code",
         "scope": "scope",
         "tax_rate_type": "type",
-        "tax_rate_status": "status",
+        # Not the life of the record, which has the same name.
+        "tax_rate_status": ("status",),
         "description": "description",
     },
 )

@@ -120,7 +120,7 @@ def terms_then(subscription: Subscription, original: Invoice) -> Terms:
         return any(
             discount(each.coupon, LOSSLESS.subtract(line.amount, line.line_discount), currency)
             for line in original.lines
-            if line.chain_id == each.chain_id
+            if line.chain_id == each.chain_id and line.role is not Role.ADJUSTMENT
         )
 
     def took_part(each: CouponAttachment) -> bool:

@@ -59,7 +59,8 @@ class OneOffRequest:
 
     `amount_due` and `subtotal` are what the caller makes of the lines, None where it does not say.
     `draft` keeps it open. Dates that are absent are those of its creation. `number` stands in no
-    series. `payment_status` and `amount_paid` say what was paid already, None for nothing.
+    series. `payment_status` and `amount_paid` say what was paid already, None for nothing. `content`
+    names what was asked for, to tell a repeat from another request.
     """
 
     customer_id: CustomerId
@@ -83,6 +84,7 @@ class OneOffRequest:
     pdf_url: str = ""
     payment_status: PaymentStatus | None = None
     amount_paid: Decimal | None = None
+    content: str | None = None
 
 
 def check_one_off(request: OneOffRequest) -> None:
@@ -114,10 +116,15 @@ def coupons_of(request: OneOffRequest) -> tuple[Coupon, ...]:
     return tuple({coupon.id: coupon for coupon in every}.values())
 
 
+def keyed_id(key: str) -> InvoiceId:
+    """Return the id of the invoice that a key stands for."""
+    return InvoiceId(derived("inv", "one off", key))
+
+
 def one_off_id(request: OneOffRequest, at: datetime, number: int) -> InvoiceId:
     """Return the id of an invoice: of its key, else of how many its customer had at an instant."""
     if request.idempotency_key is not None:
-        return InvoiceId(derived("inv", "one off", request.idempotency_key))
+        return keyed_id(request.idempotency_key)
     return InvoiceId(derived("inv", "one off", request.customer_id, at, number))
 
 
@@ -162,6 +169,7 @@ def one_off(
         invoice_number=request.number,
         pdf_url=request.pdf_url,
         idempotency_key=request.idempotency_key,
+        content=request.content,
     )
     terms = Terms(_attachments(request, lines, period.start), request.taxes, tax_base=tax_base)
     asked = () if request.invoice_type is InvoiceType.CREDIT else wallets
@@ -170,6 +178,8 @@ def one_off(
 
 def same_content(known: Invoice, request: OneOffRequest) -> bool:
     """Tell whether an invoice was made by the same request, whatever has become of it since."""
+    if known.content is not None and request.content is not None:
+        return known.content == request.content
     period = request.period or known.period
     asked = {line.id for line in _lines(request, known.id, period)}
     said = (request.customer_id, request.currency.lower(), request.invoice_type)

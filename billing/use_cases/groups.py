@@ -11,10 +11,8 @@ from billing.use_cases.found import subject
 from schemas.errors import ValidationFailed
 from schemas.group import Group, GroupEntityType
 from schemas.object_query import Condition, Operator, Query
-from schemas.price import Price
 from schemas.scope import Scope
 from schemas.stored import Status, Stored, changed, made
-from schemas.subscription import Feature
 
 BY_GROUP = "group_id"
 
@@ -44,13 +42,13 @@ def members_of(objects: Objects, group_ids: Collection[str]) -> Mapping[str, lis
     if not found:
         return found
     inside = Condition(BY_GROUP, Operator.IN, tuple(found))
-    records: list[Feature | Price] = [
-        *(each.record for each in live(objects.features, inside)),
-        *(each.record for each in live(objects.prices, inside)),
+    members: list[tuple[str | None, str]] = [
+        *((each.record.group_id, each.record.id) for each in live(objects.features, inside)),
+        *((each.record.group_id, each.record.id) for each in live(objects.prices, inside)),
     ]
-    for record in records:
-        assert record.group_id is not None, "the query asked for members"
-        found[record.group_id].append(record.id)
+    for group_id, name in members:
+        assert group_id is not None, "the query asked for members"
+        found[group_id].append(name)
     return found
 
 

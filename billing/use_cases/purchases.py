@@ -1,7 +1,7 @@
 """Purchases: credits that are bought by an invoice and come when it is paid (wallets-alerts.md 8)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -30,7 +30,7 @@ class Bought:
     purchase: Purchase
     invoice: Invoice
     answer: str | None = None
-    is_replay: bool = False
+    is_replay: bool = field(default=False, compare=False)
 
 
 # Ledger entries and purchases share one space of idempotency keys (platform.md 6).

@@ -6,7 +6,7 @@ A refused or replayed write leaves nothing. Where credits are bought by an invoi
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -66,9 +66,9 @@ class Written:
     holdings: Holdings
     entry: Entry | None = None
     bought: Bought | None = None
-    posted: Posted | None = None
+    posted: Posted | None = field(default=None, compare=False)
     answer: str | None = None
-    is_replay: bool = False
+    is_replay: bool = field(default=False, compare=False)
 
 
 # Makes the answer to a write of what is there before it is committed.

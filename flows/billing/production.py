@@ -29,6 +29,8 @@ from flows.connectors.usage_source import UsageTopic, UsageTopicHooks, UsageTopi
 from flows.metering.cluster import PEER_GONE, is_lost_peer, run_processes, watch_lifeline
 from flows.metrics.heartbeat import Heartbeat
 from flows.metrics.server import serve_metrics
+from flows.outbox.telling import OutboxTelling
+from flows.outbox.topics import KafkaPublisher
 from flows.serving.supervision import checked
 from flows.settings import Settings
 from flows.stopping import stop_on_signals
@@ -102,6 +104,13 @@ def _run(
             usage_until=claims.usage_until,
             mine=partial(turn, database, scope, JOB),
         )
+        names = {
+            "invoice_lines": settings.topic_invoice_lines,
+            "alerts": settings.topic_alerts,
+        }
+        publisher = KafkaPublisher(settings.kafka_brokers, scope, names=names)
+        outbox = OutboxTelling(database, scope, publisher, now)
+        outbox.start()
         jobs = threading.Thread(target=scheduler.run, args=(stop,), name="scheduler", daemon=True)
         jobs.start()
         source = UsageTopicSource(
@@ -132,6 +141,7 @@ def _run(
         finally:
             stop.set()
             jobs.join(STOP_SECONDS_MAX)
+            outbox.stop()
     sys.stderr.write("billing stopped\n")
 
 

@@ -16,6 +16,7 @@ import structlog
 
 from billing.access import Authenticator
 from billing.api.services import Services
+from billing.stores.catalog import SqlCatalog
 from billing.stores.database import Database, at_head
 from billing.stores.keys import SqlKeys
 from flows.access import configured_keys, first_key
@@ -27,10 +28,11 @@ from flows.connectors.usage_answers import StoredAnswers
 from flows.data_folder import LOG_FILE, STORE_FOLDER
 from flows.log.embedded import EmbeddedLog, open_log
 from flows.metering.flow import FLOW
-from flows.metering.registry import registered
+from flows.metering.registry import registered, with_generations
 from flows.metrics.observer import DoorObserver, observe_request
 from flows.metrics.series import exposition, series
-from flows.serving.catalog import FileCatalog
+from flows.outbox.telling import OutboxTelling
+from flows.outbox.topics import LocalPublisher
 from flows.serving.embedded_billing import EmbeddedBilling, FollowedMetering
 from flows.serving.embedded_metering import (
     RETENTION_EVERY_SECONDS,
@@ -39,6 +41,7 @@ from flows.serving.embedded_metering import (
     retain_log,
     run_embedded_metering,
 )
+from flows.serving.environments import Environments
 from flows.serving.folder_lock import FolderLock
 from flows.serving.supervision import Supervised, checked
 from flows.settings import Settings
@@ -109,12 +112,14 @@ class EmbeddedInstance:
             on_failure=self._failed,
         )
         put_into(opened.database, self.billing.stores, self._scope, catalog)
+        self._outbox = OutboxTelling(opened.database, self._scope, LocalPublisher(), now)
         self._retention = threading.Thread(target=self._retain, name="retention", daemon=True)
 
     def start(self) -> None:
         """Begin to meter and to bill."""
         self._metering.start()
         self.billing.start(self.meters)
+        self._outbox.start()
         self._retention.start()
 
     def stop(self) -> bool:
@@ -126,6 +131,7 @@ class EmbeddedInstance:
         self._metering.ask_to_stop()
         ended = self._metering.join(STOP_SECONDS_MAX)
         ended = self.billing.join(STOP_SECONDS_MAX) and ended
+        ended = self._outbox.stop() and ended
         if ended:
             if self._retention.ident is not None:
                 self._retention.join(STOP_SECONDS_MAX)
@@ -147,12 +153,14 @@ class EmbeddedInstance:
         authenticator = Authenticator(
             SqlKeys(opened.database), now, self._configured, background=self._errands.submit
         )
+        answers = StoredAnswers(opened.reads)
         return Services(
             door=door,
-            answers=StoredAnswers(opened.reads),
-            catalog=FileCatalog(self._catalog, lambda _: self.meters),
+            answers=answers,
+            catalog=SqlCatalog(opened.database, partial(with_generations, opened.reads)),
             authenticate=authenticator.authenticate,
             remembered=authenticator.remembered,
+            environment=Environments(opened.database, opened.reads, answers, now),
             clock=now,
             readiness=self.readiness,
             exposition=exposition,

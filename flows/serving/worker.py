@@ -28,6 +28,7 @@ from flows.metrics.series import exposition, series
 from flows.serving.catalog import FileCatalog
 from flows.serving.defaults import catalog_of
 from flows.serving.embedded import expect_at_head
+from flows.serving.environments import Environments
 from flows.serving.supervision import checked
 from flows.settings import Settings
 from flows.sql_store import open_sql
@@ -86,6 +87,7 @@ class Worker:
             }
             return [checked(name, look) for name, look in looks.items()]
 
+        answers = StoredAnswers(store)
         return Services(
             door=LogDoor(
                 log,
@@ -95,10 +97,11 @@ class Worker:
                 event_bytes_max=settings.event_bytes_max,
                 observe=DoorObserver(series()),
             ),
-            answers=StoredAnswers(store),
+            answers=answers,
             catalog=FileCatalog(catalog, partial(with_generations, store)),
             authenticate=authenticator.authenticate,
             remembered=authenticator.remembered,
+            environment=Environments(database, store, answers, now),
             clock=now,
             readiness=readiness,
             exposition=exposition,

@@ -249,6 +249,13 @@ arrivals = st.lists(
     kind="commitment",
     knows=False,
 )
+# One whose original carries the correction of another.
+@example(
+    events=[(0, 31, Decimal(0)), (0, 59, Decimal("502.8")), (31, 60, Decimal("502.3"))],
+    extra=[],
+    kind="coupon",
+    knows=False,
+)
 # A coupon that rounded to nothing on the original.
 @example(
     events=[(0, 31, Decimal("500.3")), (0, 32, Decimal("2.0"))],

@@ -53,6 +53,15 @@ def row(event: str) -> OutboxRow:
     return customer_row(event, ACME, SCOPE, NOON)
 
 
+def add_and_tell(objects: Objects, failure: Exception | None = None) -> None:
+    """Add a customer and tell of it, and then fail where that is asked for."""
+    with objects.writing() as inside:
+        inside.customers.add(ACME)
+        inside.tell([row(CUSTOMER_CREATED)])
+        if failure is not None:
+            raise failure
+
+
 def test_what_was_told_is_there_in_its_order(kept: tuple[Objects, Told]) -> None:
     objects, told = kept
     with objects.writing() as inside:
@@ -65,10 +74,8 @@ def test_what_was_told_is_there_in_its_order(kept: tuple[Objects, Told]) -> None
 
 def test_nothing_is_told_of_what_did_not_happen(kept: tuple[Objects, Told]) -> None:
     objects, told = kept
-    with pytest.raises(LookupError), objects.writing() as inside:
-        inside.customers.add(ACME)
-        inside.tell([row(CUSTOMER_CREATED)])
-        raise LookupError
+    with pytest.raises(LookupError):
+        add_and_tell(objects, LookupError())
     assert told() == []
     assert objects.customers.get("cust_1") is None
 
@@ -76,9 +83,8 @@ def test_nothing_is_told_of_what_did_not_happen(kept: tuple[Objects, Told]) -> N
 def test_a_fact_is_told_once(kept: tuple[Objects, Told]) -> None:
     objects, told = kept
     objects.tell([row(CUSTOMER_CREATED)])
-    with pytest.raises(VersionConflict), objects.writing() as inside:
-        inside.customers.add(ACME)
-        inside.tell([row(CUSTOMER_CREATED)])
+    with pytest.raises(VersionConflict):
+        add_and_tell(objects)
     assert told() == [CUSTOMER_CREATED]
     assert objects.customers.get("cust_1") is None
 

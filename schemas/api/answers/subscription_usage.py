@@ -5,7 +5,7 @@ from schemas.api.values import ApiAnswer, IfSet, WireNumber, WireTime
 
 
 class SubscriptionUsageCharge(ApiAnswer):
-    """What an answer says of: subscription usage charge."""
+    """What a usage line costs in the time that was asked for; its numbers are JSON numbers."""
 
     subscription_line_item_id: IfSet[str] = None
     meter_id: str
@@ -21,7 +21,7 @@ class SubscriptionUsageCharge(ApiAnswer):
 
 
 class GetUsageBySubscriptionResponse(ApiAnswer):
-    """What an answer says of: get usage by subscription."""
+    """What usage costs, the commitment of the subscription included; its numbers are JSON numbers."""
 
     amount: WireNumber
     currency: str

@@ -1,7 +1,6 @@
 """Customers over HTTP: made, found to the letter, changed, deleted when nothing lives (api.md 4.6)."""
 
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,19 +9,8 @@ from sqlalchemy import text
 from billing.ports import Changes
 from billing.use_cases.wallets import create_wallet
 from schemas.ids import CustomerId, SubscriptionId
-from schemas.object_query import Query
 from schemas.scope import Scope
-from schemas.stored import made
 from schemas.subscription import Subscription, SubscriptionStatus
-from schemas.tax import (
-    TaxAssociation,
-    TaxAttachmentId,
-    TaxEntityType,
-    TaxRate,
-    TaxRateId,
-    TaxRateStatus,
-    TaxRateType,
-)
 from schemas.wallet import WalletRequest
 
 HERE = Scope("tenant_1", "env_1")
@@ -51,23 +39,6 @@ def told(kept: Any) -> list[tuple[str, str]]:
     with kept.database.reading() as session:
         rows = session.execute(text("SELECT event, customer_id FROM outbox ORDER BY sequence"))
         return [(row.event, row.customer_id) for row in rows]
-
-
-def taxes(kept: Any) -> list[TaxAssociation]:
-    page = kept.environment(HERE).objects.tax_associations.page(Query())
-    return [
-        each.record
-        for each in page.rows
-        if each.is_live and each.record.entity_type is TaxEntityType.CUSTOMER
-    ]
-
-
-def rate(kept: Any, code: str, status: TaxRateStatus = TaxRateStatus.ACTIVE) -> TaxRate:
-    found = TaxRate(
-        TaxRateId(f"taxrate_{code}"), TaxRateType.PERCENTAGE, Decimal(19), code, status=status
-    )
-    kept.environment(HERE).objects.tax_rates.add(made(found, kept.now))
-    return found
 
 
 def subscription(kept: Any, owner: str, status: SubscriptionStatus, **members: Any) -> None:
@@ -330,71 +301,6 @@ def test_each_fact_is_told_once_and_a_change_of_nothing_is_none(api: Any, kept: 
     assert api.call("DELETE", f"/v1/customers/{found['id']}").status_code == 204
     events = ["customer.created", "customer.updated", "customer.deleted"]
     assert told(kept) == [(event, found["id"]) for event in events]
-
-
-def test_overrides_become_taxes_of_the_customer(api: Any, kept: Any) -> None:
-    vat, levy = rate(kept, "vat"), rate(kept, "levy")
-    found = customer(
-        api,
-        tax_rate_overrides=[
-            {"tax_rate_code": "vat", "currency": "USD"},
-            {
-                "tax_rate_code": "levy",
-                "currency": "usd",
-                "auto_apply": False,
-                "priority": 2,
-                "metadata": {"a": "b"},
-            },
-        ],
-    )
-    of_customer = {each.tax_rate_id: each for each in taxes(kept)}
-    assert {each.entity_id for each in of_customer.values()} == {found["id"]}
-    assert of_customer[vat.id].currency == "usd"
-    assert (of_customer[vat.id].auto_apply, of_customer[vat.id].priority) == (True, 0)
-    assert (of_customer[levy.id].auto_apply, of_customer[levy.id].priority) == (False, 2)
-    assert of_customer[levy.id].metadata == {"a": "b"}
-    assert api.call("DELETE", f"/v1/customers/{found['id']}").status_code == 204
-    assert taxes(kept) == []
-
-
-@pytest.mark.parametrize(
-    ("members", "count"),
-    [({}, 1), ({"tax_rate_overrides": None}, 1), ({"tax_rate_overrides": []}, 0)],
-)
-def test_a_customer_starts_with_the_taxes_of_the_tenant_unless_it_says_otherwise(
-    api: Any, kept: Any, members: dict[str, Any], count: int
-) -> None:
-    vat = rate(kept, "vat")
-    of_tenant = TaxAssociation(
-        TaxAttachmentId("ta_1"), vat.id, TaxEntityType.TENANT, "tenant_1", 3, currency="usd"
-    )
-    kept.environment(HERE).objects.tax_associations.add(made(of_tenant, kept.now))
-    found = customer(api, **members)
-    assert [(each.entity_id, each.priority, each.currency) for each in taxes(kept)] == [
-        (found["id"], 3, "usd")
-    ] * count
-
-
-@pytest.mark.parametrize(
-    ("overrides", "field"),
-    [
-        ([{"tax_rate_code": "none", "currency": "usd"}], "tax_rate_overrides.0.tax_rate_code"),
-        ([{"tax_rate_code": "old", "currency": "usd"}], "tax_rate_overrides.0.tax_rate_code"),
-        ([{"tax_rate_code": "vat"}], "tax_rate_overrides.0.currency"),
-        ([{"tax_rate_code": "vat", "currency": "xxx"}], "tax_rate_overrides.0.currency"),
-        ([{"tax_rate_code": "vat", "currency": "usd"}] * 2, "tax_rate_overrides.1.tax_rate_code"),
-    ],
-)
-def test_a_tax_that_names_nothing_leaves_no_customer(
-    api: Any, kept: Any, overrides: list[dict[str, Any]], field: str
-) -> None:
-    rate(kept, "vat")
-    rate(kept, "old", TaxRateStatus.INACTIVE)
-    answer = api.post("/v1/customers", {**ACME, "tax_rate_overrides": overrides})
-    assert answer.status_code == 400, answer.text
-    assert [each["field"] for each in answer.json()["details"]["fields"]] == [field]
-    assert api.call("GET", "/v1/customers/external/acme").status_code == 404
-    assert (taxes(kept), told(kept)) == ([], [])
 
 
 @pytest.mark.parametrize(
