@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 from billing.api.customers import customer_answer
 from billing.api.features import feature_answers, settings_answer
@@ -17,7 +17,6 @@ from schemas.api.answers.customers import CustomerResponse
 from schemas.api.answers.features import FeatureResponse
 from schemas.api.answers.wallets import WalletResponse
 from schemas.api.requests.alerts import AlertLogFilter
-from schemas.api.words import AlertEntityType
 from schemas.scope import Scope
 from schemas.stored import Status
 
@@ -61,6 +60,8 @@ PARENTS = {
 def alert_answer(alert: Alert, scope: Scope, beside: Beside) -> AlertLogResponse:
     """Return one change of state; the wallet of a feature's is its parent."""
     wallet = alert.entity_id if alert.entity_type == WALLET else alert.parent_id
+    # Its words are those of what is watched; the answer refuses any other.
+    entity_type: Any = alert.entity_type
     return AlertLogResponse(
         id=log_id(alert),
         tenant_id=scope.tenant_id,
@@ -70,7 +71,7 @@ def alert_answer(alert: Alert, scope: Scope, beside: Beside) -> AlertLogResponse
         updated_at=alert.at,
         created_by="",
         updated_by="",
-        entity_type=cast("AlertEntityType", alert.entity_type),
+        entity_type=entity_type,
         entity_id=alert.entity_id,
         parent_entity_type=None if alert.parent_id is None else PARENTS.get(alert.entity_type),
         parent_entity_id=alert.parent_id,

@@ -23,9 +23,11 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp
 
 from billing.api import (
+    alerts,
     analytics,
     coupons,
     customers,
+    entitlements,
     events,
     features,
     groups,
@@ -37,6 +39,7 @@ from billing.api import (
     subscriptions,
     taxes,
     usage,
+    wallets,
 )
 from billing.api.authentication import demand, key_in, refused
 from billing.api.bodies import Disconnected, Encoding, Receive, encoding_of, read_raw
@@ -77,8 +80,11 @@ BUILT: Mapping[tuple[str, str], Built] = {
     **usage.BUILT,
     **analytics.BUILT,
     **meters.BUILT,
+    **wallets.BUILT,
+    **alerts.BUILT,
     **plans.BUILT,
     **prices.BUILT,
+    **entitlements.BUILT,
     **coupons.BUILT,
     **taxes.BUILT,
     **health.BUILT,

@@ -232,7 +232,7 @@ def _beside(
     if SUBSCRIPTION in wanted:
         found = tuple(beside.subscriptions.values())
         near = beside_subscriptions(environment.objects, scope, call.services.clock(), found, ())
-        subscriptions = {each.id: subscription_answer(each, near) for each in found}
+        subscriptions = {str(each.id): subscription_answer(each, near) for each in found}
         beside = replace(beside, shown_subscriptions=subscriptions)
     return beside
 

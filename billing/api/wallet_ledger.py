@@ -14,12 +14,10 @@ from billing.api.wire import Answer
 from billing.wallets.movements import LedgerLine
 from schemas.api.answers.wallets import ListWalletTransactionsResponse, WalletTransactionResponse
 from schemas.api.requests.wallets import WalletTransactionFilter
-from schemas.customer import Customer
 from schemas.errors import NotFound
 from schemas.ids import WalletId
 from schemas.object_query import Condition, Operator
 from schemas.purchase import Purchase
-from schemas.stored import Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +71,8 @@ def _page(call: Call, asked: WalletTransactionFilter, wallet_id: WalletId | None
     kept, at = call.environment, call.services.clock()
     rows, total = kept.reader.transactions_where(query, at, wallet_id)
     wallets = kept.reader.wallets_by_id([_wallet_id(row) for row in rows])
-    customers: Mapping[str, Stored[Customer]] = {}
-    if CUSTOMER in expands:
-        names = {held.wallet.customer_id for held in wallets.values()}
-        customers = kept.objects.customers.those(names)
+    owners = {held.wallet.customer_id for held in wallets.values()}
+    customers = kept.objects.customers.those(owners if CUSTOMER in expands else ())
     how = showing(kept, call.scope, at, wallets.values() if WALLET in expands else ())
 
     def show(row: LedgerLine | Purchase) -> WalletTransactionResponse:

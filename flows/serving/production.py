@@ -4,22 +4,23 @@ import os
 import signal
 import sys
 import tempfile
-from datetime import UTC, datetime
+from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
 
 import uvicorn
 
-from flows.catalog import load_catalog
+from flows.billing.money import opened_money, put_into
+from flows.catalog import Catalog, load_catalog
 from flows.logs import configure_logs
 from flows.metrics.workers import share_metrics
 from flows.serving.http_server import GRACE_SECONDS, listening, url_of
 from flows.serving.workers import keep_working
 from flows.settings import Settings, resolve
-from flows.sql_store import open_sql
 from flows.stopping import stop_on_signals
 from flows.stores.clickhouse import open_store
 from schemas.errors import ValidationFailed
+from schemas.scope import Scope
 
 
 def serve_api(settings: Settings, workers: int) -> None:
@@ -33,8 +34,8 @@ def serve_api(settings: Settings, workers: int) -> None:
             "`tally serve` needs a ClickHouse server: set TALLY_CLICKHOUSE_URL, or use `tally dev`"
         )
     configure_logs(settings.log_level)
-    load_catalog(settings.catalog)
-    _bring_stores_up(settings)
+    catalog = load_catalog(settings.catalog) if settings.catalog else None
+    _bring_stores_up(settings, catalog)
     bound = listening(settings.host, settings.port)
     sys.stderr.write(f"tally serve  {url_of(bound)}  workers {workers}\n")
     sys.stderr.flush()
@@ -74,8 +75,12 @@ def serve_in_this_process(bound: socket) -> None:
     server.run(sockets=[bound])
 
 
-def _bring_stores_up(settings: Settings) -> None:
-    """Bring tables up to date once, before several workers would."""
+def _bring_stores_up(settings: Settings, catalog: Catalog | None) -> None:
+    """Bring tables up to date, and what is sold to a catalog, once, before several workers would."""
     Path(settings.data).mkdir(parents=True, exist_ok=True)
-    open_sql(settings, datetime.now(UTC)).close()
+    with ExitStack() as held:
+        database, stores = opened_money(settings, held)
+        if catalog is not None:
+            scope = Scope(settings.tenant, settings.environment)
+            put_into(database, stores, scope, catalog)
     open_store(settings.clickhouse_url, settings.clickhouse_database).close()

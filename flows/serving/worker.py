@@ -15,6 +15,7 @@ import structlog
 from billing.access import Authenticator
 from billing.api.app import build_app
 from billing.api.services import Services
+from billing.stores.catalog import SqlCatalog
 from billing.stores.keys import SqlKeys
 from flows.access import configured_keys
 from flows.billing.live import now
@@ -25,8 +26,6 @@ from flows.logs import configure_logs
 from flows.metering.registry import with_generations
 from flows.metrics.observer import DoorObserver, observe_request
 from flows.metrics.series import exposition, series
-from flows.serving.catalog import FileCatalog
-from flows.serving.defaults import catalog_of
 from flows.serving.embedded import expect_at_head
 from flows.serving.environments import Environments
 from flows.serving.supervision import checked
@@ -73,7 +72,6 @@ class Worker:
         held.callback(database.close)
         errands = ThreadPoolExecutor(1, "errands")
         held.callback(errands.shutdown)
-        catalog, _ = catalog_of(settings)
         scope = Scope(settings.tenant, settings.environment)
         configured = configured_keys(os.environ.get("TALLY_API_KEY"), scope, now())
 
@@ -98,7 +96,7 @@ class Worker:
                 observe=DoorObserver(series()),
             ),
             answers=answers,
-            catalog=FileCatalog(catalog, partial(with_generations, store)),
+            catalog=SqlCatalog(database, partial(with_generations, store)),
             authenticate=authenticator.authenticate,
             remembered=authenticator.remembered,
             environment=Environments(database, store, answers, now),

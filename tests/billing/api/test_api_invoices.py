@@ -202,7 +202,8 @@ def test_a_repeated_key_answers_as_the_first_time_whatever_has_happened_since(
     again = api.post("/v1/invoices", {**body, "total": "60.00", "description": None})
     assert (again.status_code, again.content) == (201, first.content)
     assert again.headers["idempotency-replayed"] == "true"
-    for other in ({"total": "61"}, {"coupons": []}, {"metadata": {"po": "7"}}):
+    others: list[dict[str, Any]] = [{"total": "61"}, {"coupons": []}, {"metadata": {"po": "7"}}]
+    for other in others:
         refused = api.post("/v1/invoices", {**body, **other})
         assert (refused.status_code, refused.json()["code"]) == (409, "already_exists")
         assert refused.json()["details"] == {"reason": "idempotency_key_reused"}

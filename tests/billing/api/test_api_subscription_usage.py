@@ -88,7 +88,7 @@ def test_what_lies_above_the_commitment_costs_its_factor(
 ) -> None:
     sell(kept, USAGE)
     name = create(api, commitment_amount="5", overage_factor=factor, enable_true_up=True)
-    kept.spend("call", "acme", used)
+    kept.spend("call", "acme", used, START)
     found = usage(api, name)
     assert found["amount"] == amount
     assert sum(each["amount"] for each in found["charges"]) == amount
@@ -111,16 +111,16 @@ def test_the_commitment_of_a_line_is_in_its_amount_without_its_true_up(
         "enable_true_up": True,
     }
     name = create(api, line_item_commitments={"price_calls": promised})
-    kept.spend("call", "acme", "3")
+    kept.spend("call", "acme", "3", START)
     assert usage(api, name)["amount"] == 3
-    kept.spend("call", "acme", "4")
+    kept.spend("call", "acme", "4", START)
     assert usage(api, name)["amount"] == 8
 
 
 def test_an_allowance_costs_nothing_and_is_counted(api: Api, kept: Kept) -> None:
     sell(kept, USAGE, limit=4)
     name = create(api)
-    kept.spend("call", "acme", "7")
+    kept.spend("call", "acme", "7", START)
     (charge,) = usage(api, name)["charges"]
     assert (charge["quantity"], charge["amount"]) == (7, 3)
 
@@ -148,7 +148,7 @@ def test_every_billing_period_has_its_own_tiers(api: Api, kept: Kept) -> None:
 def test_a_line_of_a_longer_period_shows_what_it_used_in_this_one(api: Api, kept: Kept) -> None:
     sell(kept, USAGE, QUARTERLY)
     name = create(api, line_items=[{"price_id": "price_quarter"}])
-    kept.spend("call", "acme", "2")
+    kept.spend("call", "acme", "2", START)
     found = {each["price"]["id"]: each["amount"] for each in usage(api, name)["charges"]}
     assert found == {"price_calls": 2, "price_quarter": 6}
 
@@ -156,7 +156,7 @@ def test_a_line_of_a_longer_period_shows_what_it_used_in_this_one(api: Api, kept
 def test_a_trial_costs_nothing(api: Api, kept: Kept) -> None:
     sell(kept, USAGE)
     name = create(api, trial_period_days=30)
-    kept.spend("call", "acme", "2")
+    kept.spend("call", "acme", "2", START)
     found = usage(api, name)
     assert (found["amount"], found["end_time"]) == (0, "2026-01-31T00:00:00Z")
 
@@ -164,7 +164,7 @@ def test_a_trial_costs_nothing(api: Api, kept: Kept) -> None:
 def test_numbers_keep_all_their_digits(api: Api, kept: Kept) -> None:
     sell(kept, USAGE)
     name = create(api)
-    kept.spend("call", "acme", "1234567890123456789.01")
+    kept.spend("call", "acme", "1234567890123456789.01", START)
     answer = api.post(f"{PATH}/usage", {"subscription_id": name})
     assert b'"amount":1234567890123456789.01,' in answer.content
     assert b'"quantity":1234567890123456789.01,' in answer.content
