@@ -62,7 +62,7 @@ tidy: $(INSTALLED_DEV)
 unit: $(INSTALLED_DEV)
 	$(PYTEST) --session-timeout=600 --numprocesses=2 --dist=loadfile --doctest-modules $(PACKAGES) tests \
 		--ignore=tests/scenarios --ignore=tests/conformance --ignore=tests/integration \
-		--ignore=tests/benchmarks --ignore=tests/faults
+		--ignore=tests/benchmarks --ignore=tests/faults --ignore=tests/billing/api
 
 scenarios: $(INSTALLED_DEV)
 	$(PYTEST) --session-timeout=300 tests/scenarios
@@ -76,7 +76,9 @@ integration: $(INSTALLED_DEV)
 # What talks to a running `tally dev` over its socket.
 API_TESTS = $(addprefix tests/integration/, test_dev.py test_ingest_dev.py test_prometheus.py)
 
+# The routes inside one process, then what talks to a server.
 api: $(INSTALLED_DEV)
+	$(PYTEST) --session-timeout=240 --numprocesses=2 --dist=loadfile tests/billing/api
 	$(PYTEST) --session-timeout=420 $(API_TESTS)
 
 # Every kill that the fault tests know, where `make test` tries some of them.

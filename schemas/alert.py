@@ -123,9 +123,7 @@ class ThresholdRequest(BaseModel):
     model_config = DOOR
 
     threshold: DecimalField
-    condition: Annotated[
-        AlertCondition, BeforeValidator(word_of(AlertCondition, cased=str.lower))
-    ]
+    condition: Annotated[AlertCondition, BeforeValidator(word_of(AlertCondition, cased=str.lower))]
 
     _given = model_validator(mode="before")(given)
 

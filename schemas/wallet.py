@@ -214,9 +214,9 @@ class WalletRequest(BaseModel):
     customer_id: str | None = None
     external_customer_id: str | None = None
     currency: Annotated[str, BeforeValidator(read_lower)]
-    wallet_type: Annotated[
-        WalletType, BeforeValidator(word_of(WalletType, cased=str.upper))
-    ] = WalletType.PRE_PAID
+    wallet_type: Annotated[WalletType, BeforeValidator(word_of(WalletType, cased=str.upper))] = (
+        WalletType.PRE_PAID
+    )
     name: str | None = None
     description: str = ""
     conversion_rate: DecimalField | None = None

@@ -36,10 +36,12 @@ from billing.api import (
     meters,
     plans,
     prices,
+    settings,
     subscriptions,
     taxes,
     usage,
     wallets,
+    webhook_endpoints,
 )
 from billing.api.authentication import demand, key_in, refused
 from billing.api.bodies import Disconnected, Encoding, Receive, encoding_of, read_raw
@@ -90,6 +92,8 @@ BUILT: Mapping[tuple[str, str], Built] = {
     **health.BUILT,
     **invoices.BUILT,
     **subscriptions.BUILT,
+    **settings.BUILT,
+    **webhook_endpoints.BUILT,
 }
 
 

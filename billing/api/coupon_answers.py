@@ -3,6 +3,7 @@
 from billing.api.records import record_members
 from billing.use_cases.coupons import Attached
 from schemas.api.answers.coupons import CouponAssociationResponse, CouponResponse
+from schemas.api.answers.subscriptions import SubscriptionLineItemResponse
 from schemas.coupon import Coupon, CouponType
 from schemas.scope import Scope
 from schemas.stored import Status, Stored
@@ -32,7 +33,10 @@ def coupon_answer(stored: Stored[Coupon], scope: Scope, redeemed: int) -> Coupon
 
 
 def association_answer(
-    attached: Attached, scope: Scope, coupon: CouponResponse | None = None
+    attached: Attached,
+    scope: Scope,
+    coupon: CouponResponse | None = None,
+    line: SubscriptionLineItemResponse | None = None,
 ) -> CouponAssociationResponse:
     """Return an attachment; it came with its subscription, and is as old as that."""
     subscription, attachment = attached.subscription, attached.attachment
@@ -50,6 +54,7 @@ def association_answer(
         coupon=coupon,
         subscription_id=subscription.id,
         subscription_line_item_id=None if attached.line is None else attached.line.id,
+        subscription_line_item=line,
         start_date=attachment.start_date,
         end_date=attachment.end_date,
     )

@@ -1,12 +1,13 @@
 """Coupons: made, found by code in any case, archived, and where they are attached (api.md 4.19)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from billing.api.coupon_answers import association_answer, coupon_answer
-from billing.api.listing import Listing, expanded, page_of, query_for, unknown
+from billing.api.listing import Listing, expanded, page_of, query_for, said, unknown
 from billing.api.reading import query_of, read
 from billing.api.routing import Built, Call
+from billing.api.subscription_answers import beside
+from billing.api.subscription_line_answers import own_line_answer
 from billing.api.wire import Answer, shown
 from billing.use_cases.coupons import (
     Attached,
@@ -30,9 +31,8 @@ from schemas.api.requests.coupons import (
 )
 from schemas.api.searching import ApiSearch
 from schemas.coupon import Coupon, CouponId, CreateCouponRequest, coupon_faults, coupon_from
-from schemas.errors import NotBuiltYet, NotFound, ValidationFailed
+from schemas.errors import NotFound, ValidationFailed
 from schemas.ids import SubscriptionId
-from schemas.object_query import Condition, Operator
 from schemas.stored import Stored, made
 
 COUPON, LINES = "coupon", "subscription_line_items"
@@ -91,12 +91,10 @@ def change_coupon(call: Call) -> Answer:
     asked = read(UpdateCouponRequest, call.json)
     if asked.name == "":
         raise ValidationFailed("must not be empty", field="name")
-    given = {name: getattr(asked, name) for name in asked.model_fields_set}
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     stored = update_coupon(
         call.environment.objects,
         call.parameters["id"],
-        changes,
+        asked.changes(),
         at=call.services.clock(),
         by=call.caller,
     )
@@ -116,12 +114,8 @@ def search_coupons(call: Call) -> Answer:
     known = set(CouponFilter.model_fields) - {"start_time", "end_time"}
     _only(asked, known)
     expanded(asked.expand, COUPONS.expands)
-    conditions = []
-    if asked.coupon_ids:
-        conditions.append(Condition("id", Operator.IN, tuple(asked.coupon_ids)))
-    if asked.coupon_codes:
-        codes = tuple(code.lower() for code in asked.coupon_codes)
-        conditions.append(Condition("lookup_key", Operator.IN, codes))
+    codes = [code.lower() for code in asked.coupon_codes]
+    conditions = said({"id": asked.coupon_ids, "lookup_key": codes})
     page = call.environment.objects.coupons.page(query_for(asked, COUPONS, conditions))
     return page_of(_answers(call, page.rows), page.total, asked, lambda each: each)
 
@@ -172,15 +166,25 @@ def _associations(
     call: Call, rows: Sequence[Attached], wanted: frozenset[str]
 ) -> list[CouponAssociationResponse]:
     """Return attachments, with their coupons as these are now where they are wanted."""
-    if LINES in wanted:
-        raise NotBuiltYet(f"expand={LINES} is not built yet", field="expand")
+    kept = call.environment
     coupons: dict[str, CouponResponse] = {}
     if COUPON in wanted:
         names = {each.attachment.coupon.id for each in rows}
-        found = list(call.environment.objects.coupons.those(names).values())
+        found = list(kept.objects.coupons.those(names).values())
         coupons = {each.id: each for each in _answers(call, found)}
+    near = None
+    if LINES in wanted:
+        subscriptions = [each.subscription for each in rows]
+        near = beside(kept.objects, call.scope, call.services.clock(), subscriptions)
     return [
-        association_answer(each, call.scope, coupons.get(each.attachment.coupon.id))
+        association_answer(
+            each,
+            call.scope,
+            coupons.get(each.attachment.coupon.id),
+            own_line_answer(each.subscription, each.line, near)
+            if near is not None and each.line is not None
+            else None,
+        )
         for each in rows
     ]
 

@@ -127,6 +127,30 @@ def own_commitment(
     )
 
 
+def changed_commitment(
+    asked: UpdateSubscriptionLineItemRequest, before: Commitment | None
+) -> Commitment | None:
+    """Return the commitment that a line is to have, None where nothing is said of one.
+
+    Without its type only what is said changes. Raises ValidationFailed where there is none yet.
+    """
+    said = {
+        "value": asked.commitment_amount or asked.commitment_quantity,
+        "overage_factor": asked.commitment_overage_factor,
+        "true_up": asked.commitment_true_up_enabled,
+        "duration": asked.commitment_duration and BillingPeriod(asked.commitment_duration),
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    if asked.commitment_type is not None or not given:
+        return own_commitment(asked)
+    of_quantity = before is not None and before.type is CommitmentType.QUANTITY
+    other = asked.commitment_amount if of_quantity else asked.commitment_quantity
+    if before is None or other:
+        raise ValidationFailed("a commitment needs its type", field="commitment_type")
+    changed: Commitment = replace(before, **given)  # type: ignore[arg-type]  # members by name
+    return changed
+
+
 def line_commitment(asked: LineItemCommitmentConfig, place: str) -> Commitment:
     """Return the commitment that a request describes. Raises ValidationFailed behind its place."""
     try:

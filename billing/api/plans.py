@@ -1,11 +1,10 @@
 """Plans: what is sold, with the prices and entitlements that hang on it (api.md 4.7 and 4.9)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from billing.api import entitlement_answers
 from billing.api.entitlement_answers import entitlement_answer, granted
-from billing.api.listing import Listing, expanded, page_of, query_for
+from billing.api.listing import Listing, expanded, page_of, query_for, said
 from billing.api.plan_answers import EXPANDS, WHOLE, plan_answer, plan_answers
 from billing.api.reading import query_of, read
 from billing.api.routing import Built, Call
@@ -64,9 +63,7 @@ def read_plan(call: Call) -> Answer:
 
 def change_plan(call: Call) -> Answer:
     """Change the members of a plan that the body has."""
-    asked = read(UpdatePlanRequest, call.json)
-    given = {name: getattr(asked, name) for name in asked.model_fields_set}
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    changes = read(UpdatePlanRequest, call.json).changes()
     if changes.get("name") == "":
         raise ValidationFailed("must not be empty", field="name")
     stored = update_plan(
@@ -90,11 +87,7 @@ def search_plans(call: Call) -> Answer:
     """Show a page of the plans that a search is after."""
     asked = read(PlanFilter, call.json)
     wanted = expanded(asked.expand, PLANS.expands)
-    conditions = []
-    if asked.plan_ids:
-        conditions.append(Condition("id", Operator.IN, tuple(asked.plan_ids)))
-    if asked.lookup_key:
-        conditions.append(Condition("lookup_key", Operator.EQ, asked.lookup_key))
+    conditions = said({"id": asked.plan_ids, "lookup_key": asked.lookup_key})
     conditions += [
         Condition(("metadata", name), Operator.EQ, value)
         for name, value in (asked.metadata or {}).items()

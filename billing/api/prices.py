@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from billing.api.listing import Listing, expanded, page_of, query_for
+from billing.api.listing import Listing, expanded, page_of, query_for, said
 from billing.api.plan_answers import plans_by_id
 from billing.api.price_answers import (
     EXPANDS,
@@ -106,9 +106,8 @@ def read_price_by_key(call: Call) -> Answer:
 def change_price(call: Call) -> Answer:
     """Change a price; other money terms start a successor, which is then shown."""
     asked = read(UpdatePriceRequest, call.json)
-    given = {name: getattr(asked, name) for name in asked.model_fields_set}
     changes: dict[str, Any] = {
-        name: given[name] for name in IN_PLACE if given.get(name) is not None
+        name: value for name, value in asked.changes().items() if name in IN_PLACE
     }
     if changes.get("group_id") == "":
         changes["group_id"] = None
@@ -155,27 +154,23 @@ def search_prices(call: Call) -> Answer:
 
 def _conditions(asked: PriceFilter) -> list[Condition | Either]:
     """Return what the members of a search ask for; empty lists ask for nothing."""
-    found: list[Condition | Either] = []
-    if asked.plan_ids:
-        found.append(Condition("entity_type", Operator.EQ, PriceEntityType.PLAN.value))
-    if asked.subscription_id:
-        found.append(Condition("entity_type", Operator.EQ, PriceEntityType.SUBSCRIPTION.value))
-    for field, value in (
-        ("entity_type", asked.entity_type),
-        ("parent_id", asked.subscription_id),
-        ("parent_price_id", asked.parent_price_id),
-    ):
-        if value:
-            found.append(Condition(field, Operator.EQ, value))
-    for field, values in (
-        ("id", asked.price_ids),
-        ("parent_id", asked.entity_ids),
-        ("parent_id", asked.plan_ids),
-        ("meter_id", asked.meter_ids),
-        ("billing_period", asked.billing_periods),
-    ):
-        if values:
-            found.append(Condition(field, Operator.IN, tuple(values)))
+    of_plans = PriceEntityType.PLAN.value if asked.plan_ids else None
+    of_subscription = PriceEntityType.SUBSCRIPTION.value if asked.subscription_id else None
+    found: list[Condition | Either] = [
+        # Some of them ask for the same field, and then for both.
+        *said({"entity_type": of_plans, "parent_id": asked.plan_ids}),
+        *said({"entity_type": of_subscription, "parent_id": asked.subscription_id}),
+        *said(
+            {
+                "entity_type": asked.entity_type,
+                "id": asked.price_ids,
+                "parent_id": asked.entity_ids,
+                "parent_price_id": asked.parent_price_id,
+                "meter_id": asked.meter_ids,
+                "billing_period": asked.billing_periods,
+            }
+        ),
+    ]
     if asked.start_date_lt is not None:
         found.append(Condition("start_date", Operator.LT, asked.start_date_lt))
     if asked.updated_after is not None:

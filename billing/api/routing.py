@@ -30,7 +30,8 @@ from schemas.scope import Scope
 class Call:
     """A request of a caller that may make it, as a handler sees it.
 
-    `raw` is the body as it came, `idempotency_key` the header of that name. The scope comes from the key and from nothing else.
+    `raw` is the body as it came, `idempotency_key` the header of that name. The scope comes from the
+    key and from nothing else.
     """
 
     services: Services

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from billing.api.coupon_answers import association_answer
 from billing.api.customers import customer_answer
 from billing.api.environment import Environment
 from billing.api.meters import meter_answer
@@ -14,6 +15,7 @@ from billing.periods.services import never_billed, schedule_of
 from billing.ports.objects import Objects
 from billing.subscriptions.cancelling import planned_at
 from billing.subscriptions.current import current_period
+from billing.use_cases.coupons import Attached
 from schemas.api.answers.coupons import CouponAssociationResponse
 from schemas.api.answers.invoices import InvoiceResponse
 from schemas.api.answers.subscriptions import (
@@ -23,10 +25,7 @@ from schemas.coupon import CouponAttachment
 from schemas.errors import NotFound
 from schemas.ids import SubscriptionId
 from schemas.scope import Scope
-from schemas.subscription import (
-    Subscription,
-    SubscriptionStatus,
-)
+from schemas.subscription import Subscription, SubscriptionLine, SubscriptionStatus
 
 
 def known(call: Call) -> Subscription:
@@ -160,18 +159,20 @@ def _sequence(subscription: Subscription) -> int | None:
 
 def _coupons(subscription: Subscription, near: Beside) -> list[CouponAssociationResponse]:
     """Return the coupons that a subscription has."""
-    return [coupon_answer(subscription, each, near.scope) for each in subscription.coupons]
+    return [
+        association_answer(
+            Attached(subscription, each, _line_of(subscription, each, near.at)),
+            near.scope,
+            near.coupons.get(each.coupon.id),
+        )
+        for each in subscription.coupons
+    ]
 
 
-def coupon_answer(
-    subscription: Subscription, attachment: CouponAttachment, scope: Scope
-) -> CouponAssociationResponse:
-    """Return a coupon that hangs on a subscription or on one of its lines."""
-    return CouponAssociationResponse(
-        **record_of(attachment.id, subscription, scope),
-        coupon_id=attachment.coupon.id,
-        subscription_id=subscription.id,
-        subscription_line_item_id=attachment.chain_id,
-        start_date=attachment.start_date,
-        end_date=attachment.end_date,
-    )
+def _line_of(
+    subscription: Subscription, attachment: CouponAttachment, at: datetime
+) -> SubscriptionLine | None:
+    """Return the version in force of the line that a coupon is for, or else the last one."""
+    chain = [each for each in subscription.lines if each.chain_id == attachment.chain_id]
+    begun = [each for each in chain if each.start_date <= at]
+    return max(begun or chain, key=lambda each: each.start_date, default=None)

@@ -9,6 +9,7 @@ from typing import TypedDict
 from billing.api.price_answers import nested_price_answer, price_answer
 from billing.api.records import RecordMembers
 from billing.subscriptions.versions import opened_at
+from schemas.api.answers.coupons import CouponResponse
 from schemas.api.answers.customers import CustomerResponse
 from schemas.api.answers.effective_entitlements import AggregatedFeature
 from schemas.api.answers.meters import MeterResponse
@@ -42,6 +43,7 @@ class Beside:
     plan_names: Mapping[str, str] = field(default_factory=dict)
     meters: Mapping[str, MeterResponse] = field(default_factory=dict)
     entitlements: Mapping[str, list[AggregatedFeature]] = field(default_factory=dict)
+    coupons: Mapping[str, CouponResponse] = field(default_factory=dict)
     with_lines: bool = True
     with_coupons: bool = True
 

@@ -1,12 +1,16 @@
 """Searches of subscriptions: by what they say of themselves, in any state (api.md 4.10)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
+from billing.api.coupon_answers import coupon_answer
+from billing.api.entitled import features_of
 from billing.api.listing import Listing, expanded, page_of, query_for, said
 from billing.api.reading import query_of, read
 from billing.api.routing import Built, Call
 from billing.api.subscription_answers import beside, subscription_answer
+from billing.api.subscription_line_answers import Beside
 from billing.api.wire import Answer
 from billing.use_cases.customers import customer_by_external_id
 from schemas.api.answers.subscriptions import ListSubscriptionsResponse
@@ -17,6 +21,7 @@ from schemas.object_query import Condition, Either, Field, Operator
 from schemas.stored import Status
 from schemas.subscription import Subscription, SubscriptionStatus
 
+COUPON = "coupon"
 LINES, COUPONS, ENTITLEMENTS = "subscription_line_items", "coupon_associations", "entitlements"
 # Records have no life but that of subscriptions, and keep no instant of their last change.
 FIELDS: Mapping[str, Field] = {
@@ -42,7 +47,7 @@ FIELDS: Mapping[str, Field] = {
 LISTING = Listing(
     Subscription,
     FIELDS,
-    frozenset({"plan", "customer", "prices", "meters", COUPONS, "coupon", LINES, ENTITLEMENTS}),
+    frozenset({"plan", "customer", "prices", "meters", COUPONS, COUPON, LINES, ENTITLEMENTS}),
 )
 DELEGATED = "delegated_invoicing"
 # No subscription has this id.
@@ -63,8 +68,26 @@ def _page(call: Call, asked: ApiSearch, conditions: list[Condition | Either]) ->
         wanted |= {COUPONS} if asked.with_coupon_associations else set()
     query = query_for(asked, LISTING, conditions, lives=False)
     rows, total = call.environment.reader.subscriptions_where(query)
-    near = beside(call.environment.objects, call.scope, call.services.clock(), rows, wanted)
+    near = _near(call, rows, wanted)
     return page_of(rows, total, asked, lambda row: subscription_answer(row, near))
+
+
+def _near(call: Call, rows: Sequence[Subscription], wanted: Collection[str]) -> Beside:
+    """Return what is wanted beside the subscriptions of a page."""
+    kept = call.environment
+    near = beside(kept.objects, call.scope, call.services.clock(), rows, wanted)
+    if COUPON in wanted:
+        names = {each.coupon.id for row in rows for each in row.coupons}
+        redeemed = kept.reader.redemptions(names)
+        coupons = {
+            name: coupon_answer(each, call.scope, redeemed.get(each.record.id, 0))
+            for name, each in kept.objects.coupons.those(names).items()
+        }
+        near = replace(near, coupons=coupons, with_coupons=True)
+    if ENTITLEMENTS in wanted:
+        entitlements = {str(each.id): features_of(call, [each], ()) for each in rows}
+        near = replace(near, entitlements=entitlements)
+    return near
 
 
 def _conditions(call: Call, asked: SubscriptionFilter) -> Iterator[Condition | Either]:

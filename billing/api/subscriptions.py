@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from billing.api import subscription_search, subscription_usage
+from billing.api import entitled, subscription_lines, subscription_search, subscription_usage
 from billing.api.invoice_answers import invoice_answer, known_of
 from billing.api.own_prices import added_prices, own_prices
 from billing.api.reading import read
@@ -202,5 +202,7 @@ BUILT: Mapping[tuple[str, str], Built] = {
         cancel, takes=CancelSubscriptionRequest, gives=CancelSubscriptionResponse
     ),
     **subscription_search.BUILT,
+    **entitled.BUILT,
+    **subscription_lines.BUILT,
     **subscription_usage.BUILT,
 }

@@ -183,9 +183,9 @@ def read_association(call: Call) -> Answer:
 def list_associations(call: Call) -> Answer:
     """Show a page of the attachments of tax rates."""
     asked = read(TaxAssociationsQuery, query_of(call.query, lists=["expand"]))
-    for name in sorted(asked.model_fields_set):
-        if name not in ASKED:
-            raise unknown(name, name, ASKED)
+    for member in sorted(asked.model_fields_set):
+        if member not in ASKED:
+            raise unknown(member, member, ASKED)
     expanded(asked.expand, TAX_RATE)
     if asked.sort not in (None, NEWEST):
         raise unknown("sort", str(asked.sort), [NEWEST])
@@ -193,9 +193,10 @@ def list_associations(call: Call) -> Answer:
     kind, name = asked.entity_type, asked.entity_id
     if asked.external_customer_id:
         customer = kept.objects.customers.by_lookup(asked.external_customer_id)
-        named = "" if customer is None else customer.record.id
+        named = None if customer is None else customer.record.id
         if not named or kind not in (None, TaxEntityType.CUSTOMER) or name not in (None, named):
-            return page_of((), 0, asked, lambda each: each)
+            nothing: list[TaxAssociationResponse] = []
+            return page_of(nothing, 0, asked, lambda each: each)
         kind, name = TaxEntityType.CUSTOMER, named
     found = associations(
         kept.objects,

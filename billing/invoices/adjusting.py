@@ -107,21 +107,6 @@ def _brought_later(original: Invoice, lines: Iterable[InvoiceLine]) -> Iterator[
             yield replace(line, id=InvoiceLineId(name), role=Role(role), metadata=told)
 
 
-def _stood_for(adjustment: InvoiceLine) -> InvoiceLine:
-    """Return an adjustment as the line that it corrects: under its name, its role and metadata."""
-    told = adjustment.metadata
-    return replace(
-        adjustment,
-        id=InvoiceLineId(told[ADJUSTS_LINE_ID]),
-        role=Role(told[ADJUSTS_ROLE]),
-        metadata={
-            name: value
-            for name, value in told.items()
-            if name not in {ADJUSTS_LINE_ID, ADJUSTS_ROLE}
-        },
-    )
-
-
 def in_order(lines: Iterable[InvoiceLine]) -> tuple[InvoiceLine, ...]:
     """Return adjustments in the order in which an invoice has them: by period, then as they came.
 

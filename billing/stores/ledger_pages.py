@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Numeric,
     Row,
     Select,
     String,
@@ -165,7 +166,9 @@ def _entry_columns(at: datetime, *, is_sqlite: bool) -> Mapping[str, ColumnEleme
     """Return the columns that entries are asked by; a lot is available until it expires."""
     entries, lots, wallets = (table_of(row).c for row in (EntryRow, LotRow, WalletRow))
     is_live = lots.expires_at.is_(None) | (lots.expires_at > at)
-    available = case((is_live, lots.remaining), else_=literal(ZERO, Exact()))
+    nothing = literal(ZERO, Exact())
+    # Debits have no lot, and so nothing of one.
+    available = func.coalesce(case((is_live, lots.remaining), else_=nothing), nothing)
     return {
         "id": entries.id,
         "status": PUBLISHED,
@@ -183,7 +186,7 @@ def _entry_columns(at: datetime, *, is_sqlite: bool) -> Mapping[str, ColumnEleme
         "idempotency_key": entries.idempotency_key,
         "description": entries.description,
         "credit_amount": _comparable(entries.credits, is_sqlite=is_sqlite),
-        "credits_available": _comparable(func.coalesce(available, ZERO), is_sqlite=is_sqlite),
+        "credits_available": _comparable(available, is_sqlite=is_sqlite),
         "priority": lots.priority,
         "expiry_date": lots.expires_at,
     }
@@ -246,7 +249,8 @@ class _PurchaseStatements(Statements):
         if field in self.SAME:
             return self.SAME[field]
         if field == "credits_available":
-            return _comparable(literal(ZERO, Exact()), is_sqlite=self._is_sqlite)
+            nothing = literal("0", Text)
+            return nothing.collate(EXACT_ORDER) if self._is_sqlite else cast(nothing, Numeric)
         return super()._expression(self.MEMBERS[field])
 
     def _operand(self, field: Field, value: Value) -> Any:
@@ -260,7 +264,7 @@ class _PurchaseStatements(Statements):
 def _those(transaction: Transaction, names: Sequence[str]) -> tuple[LedgerLine | Purchase, ...]:
     """Return the transactions of some ids, in their order."""
     bought = {each.id: each for each in transaction.all(THOSE_PURCHASES, names=list(names))}
-    found: dict[str, LedgerLine | Purchase] = {**bought}
+    found: dict[str, LedgerLine | Purchase] = {each.id: each for each in bought.values()}
     for line in ledger_lines(transaction, transaction.rows(THOSE_ENTRIES, names=list(names))):
         # A purchase that was completed is the entry of the same id.
         purchase = bought.get(PurchaseId(line.entry.id))

@@ -57,14 +57,10 @@ def grant_from(
         known["grant_duration_value"] = None
     terms = {**known, **said}
     _check_grant(terms)
-    return EntitlementGrant(
-        **{
-            GRANT_MEMBERS[name]: value
-            for name, value in terms.items()
-            if value is not None or name == "grant_quota"
-        },
-        **({} if "grant_quota" in terms else {"quota": None}),
-    )
+    members: dict[str, Any] = {
+        GRANT_MEMBERS[name]: value for name, value in terms.items() if value is not None
+    }
+    return EntitlementGrant(**{"quota": None, **members})
 
 
 def _check_grant(terms: Mapping[str, Any]) -> None:

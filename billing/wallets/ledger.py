@@ -207,8 +207,8 @@ def debit(
     the other refusals are those of `top_up`. Source: wallets-alerts.md 5.
     """
     wallet, wanted = holdings.wallet, check_debit(request)
-    facts = (wanted, request.description, *noted(request.metadata))
-    content = derived("content", "debit", wallet.id, *facts)
+    told = (request.description, *noted(request.metadata))
+    content = derived("content", "debit", wallet.id, wanted, *told)
     if replay := _replayed(holdings, request.idempotency_key, content, recorded):
         return replay
     if wallet.wallet_status is not WalletStatus.ACTIVE:

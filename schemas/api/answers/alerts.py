@@ -9,14 +9,14 @@ from schemas.api.words import AlertCondition, AlertEntityType, AlertState, Alert
 
 
 class AnsweredAlertThreshold(ApiAnswer):
-    """What an answer says of: answered alert threshold."""
+    """The value at which a level is entered."""
 
     threshold: WireDecimal
     condition: AlertCondition
 
 
 class AnsweredAlertSettings(ApiAnswer):
-    """What an answer says of: answered alert settings."""
+    """What is watched, and at which levels."""
 
     alert_enabled: IfSet[bool] = None
     critical: IfSet[AnsweredAlertThreshold] = None
@@ -28,7 +28,7 @@ class AnsweredAlertSettings(ApiAnswer):
 
 
 class AlertSettingsResponse(Record):
-    """What an answer says of: alert settings."""
+    """A spend alert."""
 
     entity_type: AlertEntityType
     entity_id: str
@@ -39,14 +39,14 @@ class AlertSettingsResponse(Record):
 
 
 class ListAlertSettingsResponse(ApiAnswer):
-    """What an answer says of: list alert settings."""
+    """A page of spend alerts."""
 
     items: list[AlertSettingsResponse]
     pagination: PaginationResponse
 
 
 class AlertInfo(ApiAnswer):
-    """What an answer says of: alert info."""
+    """What was judged, against which thresholds, and when."""
 
     alert_settings: IfSet[AnsweredAlertSettings] = None
     value_at_time: WireDecimal
@@ -54,7 +54,7 @@ class AlertInfo(ApiAnswer):
 
 
 class AlertLogResponse(Record):
-    """What an answer says of: alert log."""
+    """One change of state of what is watched."""
 
     entity_type: AlertEntityType
     entity_id: str
@@ -70,7 +70,7 @@ class AlertLogResponse(Record):
 
 
 class ListAlertLogsResponse(ApiAnswer):
-    """What an answer says of: list alert logs."""
+    """A page of changes of state, the newest first."""
 
     items: list[AlertLogResponse]
     pagination: PaginationResponse

@@ -11,7 +11,7 @@ from schemas.api.words import EntitlementGrantDurationUnit, EntitlementGrantMeas
 
 
 class BillingPeriodInfo(ApiAnswer):
-    """What an answer says of: billing period info."""
+    """The current billing period that usage is shown beside."""
 
     start_time: WireTime
     end_time: WireTime
@@ -19,7 +19,7 @@ class BillingPeriodInfo(ApiAnswer):
 
 
 class FeatureUsageSummary(ApiAnswer):
-    """What an answer says of: feature usage summary."""
+    """How much of one metered feature a customer has used in its reset window, and may."""
 
     feature: FeatureResponse
     current_usage: WireDecimal
@@ -39,7 +39,7 @@ class FeatureUsageSummary(ApiAnswer):
 
 
 class CustomerUsageSummaryResponse(ApiAnswer):
-    """What an answer says of: customer usage summary."""
+    """How much of each metered feature a customer has used."""
 
     customer_id: str
     features: list[FeatureUsageSummary]

@@ -4,7 +4,6 @@ from schemas.api.answers.features import FeatureResponse
 from schemas.api.answers.subscriptions import SubscriptionResponse
 from schemas.api.values import ApiAnswer, IfSet, WireDecimal
 from schemas.api.words import (
-    BillingPeriod,
     EntitlementAggregationMode,
     EntitlementGrantDurationUnit,
     EntitlementGrantMeasure,
@@ -14,7 +13,7 @@ from schemas.api.words import (
 
 
 class AggregatedEntitlementBucket(ApiAnswer):
-    """What an answer says of: aggregated entitlement bucket."""
+    """One grant of several that are counted each by itself."""
 
     entitlement_id: str
     source_entity_id: str
@@ -27,7 +26,7 @@ class AggregatedEntitlementBucket(ApiAnswer):
 
 
 class AggregatedEntitlement(ApiAnswer):
-    """What an answer says of: aggregated entitlement."""
+    """What all entitlements of one feature grant together."""
 
     is_enabled: bool
     is_soft_limit: bool
@@ -45,7 +44,7 @@ class AggregatedEntitlement(ApiAnswer):
 
 
 class EntitlementSource(ApiAnswer):
-    """What an answer says of: entitlement source."""
+    """Where an entitlement of a feature comes from."""
 
     subscription_id: str
     entity_type: EntitlementSourceEntityType
@@ -55,13 +54,13 @@ class EntitlementSource(ApiAnswer):
     quantity: int
     is_enabled: bool
     usage_limit: IfSet[int] = None
-    usage_reset_period: IfSet[BillingPeriod] = None
+    usage_reset_period: IfSet[EntitlementUsageResetPeriod] = None
     static_value: IfSet[str] = None
     config_value: IfSet[dict[str, object]] = None
 
 
 class AggregatedFeature(ApiAnswer):
-    """What an answer says of: aggregated feature."""
+    """A feature, what is granted of it, and by what."""
 
     feature: FeatureResponse
     entitlement: AggregatedEntitlement
@@ -69,7 +68,7 @@ class AggregatedFeature(ApiAnswer):
 
 
 class CustomerEntitlementsResponse(ApiAnswer):
-    """What an answer says of: customer entitlements."""
+    """What a customer may use, over all its active and trialing subscriptions."""
 
     customer_id: str
     features: list[AggregatedFeature]
@@ -77,7 +76,7 @@ class CustomerEntitlementsResponse(ApiAnswer):
 
 
 class SubscriptionEntitlementsResponse(ApiAnswer):
-    """What an answer says of: subscription entitlements."""
+    """What one subscription grants."""
 
     subscription_id: str
     plan_id: str

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class AnsweredWalletConfig(ApiAnswer):
-    """What an answer says of: answered wallet config."""
+    """Which lines the credits may cover, and how far a debit by hand may go below zero."""
 
     allowed_price_types: IfSet[list[WalletConfigPriceType]] = None
     overdraft_limit: IfSet[WireDecimal] = None
 
 
 class AnsweredAutoTopup(ApiAnswer):
-    """What an answer says of: answered auto topup."""
+    """The rule by which a wallet buys credits by itself, as it is kept."""
 
     enabled: IfSet[bool] = None
     threshold: IfSet[WireNumber] = None
@@ -39,14 +39,14 @@ class AnsweredAutoTopup(ApiAnswer):
 
 
 class CreditBreakdown(ApiAnswer):
-    """What an answer says of: credit breakdown."""
+    """Live credits that were bought, and those that were given."""
 
     purchased: WireDecimal
     free: WireDecimal
 
 
 class WalletResponse(Record):
-    """What an answer says of: wallet."""
+    """A wallet with its settled balance."""
 
     customer_id: str
     name: IfSet[str] = None
@@ -70,7 +70,7 @@ class WalletResponse(Record):
 
 
 class WalletBalanceResponse(Record):
-    """What an answer says of: wallet balance."""
+    """A wallet with its live balance: the settled one less what is used and not taken yet."""
 
     customer_id: str
     name: IfSet[str] = None
@@ -98,14 +98,14 @@ class WalletBalanceResponse(Record):
 
 
 class WalletTxConsumption(ApiAnswer):
-    """What an answer says of: wallet tx consumption."""
+    """Credits that a debit used, and the credit that had brought them."""
 
     credit_transaction_id: str
     credits: WireDecimal
 
 
 class WalletTransactionResponse(Record):
-    """What an answer says of: wallet transaction."""
+    """A ledger entry, or a purchase that waits for its invoice and has moved nothing."""
 
     wallet_id: str
     customer_id: str
@@ -136,7 +136,7 @@ class WalletTransactionResponse(Record):
 
 
 class TopUpWalletResponse(ApiAnswer):
-    """What an answer says of: top up wallet."""
+    """A wallet after a top-up, with the entry or the purchase that it made."""
 
     wallet: WalletResponse
     wallet_transaction: WalletTransactionResponse
@@ -144,14 +144,14 @@ class TopUpWalletResponse(ApiAnswer):
 
 
 class ListWalletsResponse(ApiAnswer):
-    """What an answer says of: list wallets."""
+    """A page of wallets."""
 
     items: list[WalletResponse]
     pagination: PaginationResponse
 
 
 class ListWalletTransactionsResponse(ApiAnswer):
-    """What an answer says of: list wallet transactions."""
+    """A page of transactions, the newest first."""
 
     items: list[WalletTransactionResponse]
     pagination: PaginationResponse

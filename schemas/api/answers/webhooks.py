@@ -1,6 +1,7 @@
 """Answers about webhooks, with the fields of api-fields.md."""
 
 from schemas.api.answers.alerts import AnsweredAlertSettings
+from schemas.api.answers.objects import PaginationResponse
 from schemas.api.values import ApiAnswer, IfSet, WireDecimal, WireTime
 from schemas.api.words import AlertState, AlertType
 
@@ -66,3 +67,25 @@ class RejectedEventWebhook(ApiAnswer):
     event_type: str
     reason: str
     event: dict[str, object]
+
+
+class WebhookEndpointResponse(ApiAnswer):
+    """An endpoint; `secret` is told once, when it is made. Headers may hold keys: only names show."""
+
+    id: str
+    url: str
+    description: str
+    event_types: list[str]
+    enabled: bool
+    header_names: list[str]
+    created_at: WireTime
+    updated_at: WireTime
+    version: int
+    secret: IfSet[str] = None
+
+
+class ListWebhookEndpointsResponse(ApiAnswer):
+    """A page of endpoints."""
+
+    items: list[WebhookEndpointResponse]
+    pagination: PaginationResponse

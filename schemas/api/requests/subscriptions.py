@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
 
 from schemas.api.fields import word_of
 from schemas.api.searching import ApiSearch
@@ -287,3 +287,20 @@ class SubscriptionLineItemFilter(ApiSearch):
     billing_periods: list[str] | None = None
     active_filter: StrictBool | None = None
     current_period_start: InstantField | None = None
+
+
+class EntitledQuery(BaseModel):
+    """Which features of which subscriptions are shown; nothing said is all of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    feature_ids: list[str] = []
+    subscription_ids: list[str] = []
+
+
+class CustomerUsageQuery(EntitledQuery):
+    """Whose usage is shown, by either name, and of which features and subscriptions."""
+
+    customer_id: str | None = None
+    customer_lookup_key: str | None = None
+    feature_lookup_keys: list[str] = []

@@ -87,7 +87,7 @@ class Kept:
     def flow(self, scope: Scope) -> None:
         """Do what the billing dataflow does at an instant: the pass, then claims and alerts."""
         kept = self.environment(scope)
-        while run_pass(kept.stores, self.usage, self.now).more:
+        while run_pass(kept.stores, lambda _: self.usage, self.now).more:
             pass
         for name in kept.claims.customers():
             customer = CustomerId(name)

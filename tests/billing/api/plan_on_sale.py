@@ -1,6 +1,5 @@
 """A customer and a plan as tests of subscriptions sell it, put into the stores of an application."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -78,7 +77,7 @@ def sell(kept: Kept, *prices: Price, limit: int | None = None) -> Objects:
 
 def grant(objects: Objects, name: str, limit: int | None, **terms: Any) -> None:
     """Let the plan grant the calls, or what else is said."""
-    given: Mapping[str, Any] = {
+    given: Body = {
         "feature_id": FeatureId("feat_calls"),
         "meter_id": "meter_calls",
         "entity_id": PLAN,

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from billing.ports import Changes
 from schemas.customer import Customer
@@ -68,9 +69,11 @@ def carried(environment: Any, name: str = "subs_1") -> list[tuple[str, int | Non
     return [(each.feature_id, each.usage_limit) for each in found]
 
 
-def told(environment: Any) -> list[str]:
-    """Return the names of the webhooks that wait."""
-    return [each.event for each in environment.webhooks.pending_messages(NOW, 100)]
+def told(kept: Any) -> list[str]:
+    """Return the names of the webhooks that wait, in their order."""
+    with kept.database.reading() as session:
+        rows = session.execute(text("SELECT event FROM outbox ORDER BY sequence"))
+        return [row.event for row in rows]
 
 
 def test_an_entitlement_is_answered_with_all_that_it_was_given(api: Any, plan_id: str) -> None:
@@ -223,6 +226,15 @@ def test_what_a_plan_grants_holds_for_its_subscriptions_at_once(
     assert api.call("GET", path).status_code == 404
     assert api.call("DELETE", path).status_code == 404
     assert entitled(api, plan_id)["id"] != found["id"]
+
+
+def test_what_happens_to_an_entitlement_is_told_once(api: Any, kept: Any, plan_id: str) -> None:
+    path = f"/v1/entitlements/{entitled(api, plan_id, usage_limit=1)['id']}"
+    for _ in range(2):
+        api.call("PUT", path, json={"usage_limit": 2})
+    api.call("DELETE", path)
+    events = [f"entitlement.{each}" for each in ("created", "updated", "deleted")]
+    assert told(kept) == events
 
 
 def test_a_subscription_has_limits_of_its_own_in_place_of_its_plans(

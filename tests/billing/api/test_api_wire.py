@@ -64,7 +64,7 @@ def packed(body: bytes) -> bytes:
         ("GET", "/v1/events/usage", 405, "invalid_operation"),
         ("DELETE", "/v1/customers/usage", 405, "invalid_operation"),
         ("GET", "/v1/customers/external", 404, "not_found"),
-        ("POST", "/v1/plans", 501, "not_implemented"),
+        ("GET", "/v1/webhooks/dashboard", 501, "not_implemented"),
         ("GET", "/v1/v1/subscription-schedules", 501, "not_implemented"),
     ],
 )
