@@ -75,24 +75,24 @@ Connection = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BUILT: Mapping[tuple[str, str], Built] = {
+    **alerts.BUILT,
+    **analytics.BUILT,
+    **coupons.BUILT,
     **customers.BUILT,
+    **entitlements.BUILT,
+    **events.BUILT,
     **features.BUILT,
     **groups.BUILT,
-    **events.BUILT,
-    **usage.BUILT,
-    **analytics.BUILT,
-    **meters.BUILT,
-    **wallets.BUILT,
-    **alerts.BUILT,
-    **plans.BUILT,
-    **prices.BUILT,
-    **entitlements.BUILT,
-    **coupons.BUILT,
-    **taxes.BUILT,
     **health.BUILT,
     **invoices.BUILT,
-    **subscriptions.BUILT,
+    **meters.BUILT,
+    **plans.BUILT,
+    **prices.BUILT,
     **settings.BUILT,
+    **subscriptions.BUILT,
+    **taxes.BUILT,
+    **usage.BUILT,
+    **wallets.BUILT,
     **webhook_endpoints.BUILT,
 }
 
@@ -212,6 +212,7 @@ class Gate(BaseRoute):
                 content_type=request.header(b"content-type"),
                 encoding=encoding,
                 raw=raw,
+                idempotency_key=request.header(b"idempotency-key"),
             )
             if route.built.room is Room.AT_ONCE:
                 return route.built.handler(call)
