@@ -28,9 +28,7 @@ TEN = Coupon(CouponId("coupon_1"), CouponType.PERCENTAGE, Decimal(10))
 VAT = TaxRate(TaxRateId("taxrate_1"), TaxRateType.PERCENTAGE, Decimal(19), "vat")
 
 
-@pytest.fixture(
-    params=["sqlite", pytest.param("postgres", marks=pytest.mark.requires("postgres"))]
-)
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.requires("postgres"))])
 def database(
     request: Any, empty_database: Callable[[str], str], open_at: Callable[[str], Database]
 ) -> Database:
