@@ -20,8 +20,9 @@ from billing.periods.services import windows
 from billing.ports import UsageQuantity, UsageReader
 from billing.pricing.commitment_terms import commit_line, commit_subscription
 from billing.repricing import reprice
-from billing.subscriptions.subscribing import cancel, subscribe
+from billing.subscriptions.cancelling import ended_at_once
 from billing.subscriptions.subscribing import reprice as change_line
+from billing.subscriptions.subscribing import subscribe
 from billing.wallets.holdings import Holdings
 from billing.wallets.ledger import TopUp, top_up
 from schemas.commitment import Commitment, CommitmentType
@@ -178,7 +179,7 @@ def subscriptions(draw: st.DrawFn) -> Subscription:
         moment = made.start_date + timedelta(hours=draw(st.integers(1, 24 * 30)))
         made = change_line(made, line.id, moment, price=changed)
     if draw(st.booleans()):
-        made = cancel(made, made.start_date + timedelta(hours=draw(st.integers(1, 24 * 80))))
+        made = ended_at_once(made, made.start_date + timedelta(hours=draw(st.integers(1, 24 * 80))))
     return made
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import typer
@@ -18,6 +20,7 @@ from typer.testing import CliRunner
 
 from billing.api.app import build_app
 from billing.api.services import Services
+from billing.stores.memory_objects import MemoryObjects
 from flows.cli import ingest as ingest_command
 from flows.cli import usage as usage_command
 from flows.cli.main import Commands
@@ -39,6 +42,7 @@ from schemas.intake import IntakeReceipt, IntakeRequest
 from schemas.meter import Aggregation, AggregationType, Meter, ResetUsage, WindowSize
 from schemas.period import Interval
 from schemas.scope import Scope
+from schemas.stored import made
 from schemas.subscription import Feature, Subscription
 
 NOON = datetime(2026, 1, 8, 12, tzinfo=UTC)
@@ -115,6 +119,10 @@ def plain_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
 def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
     """Serve an instance on a socket, and point the commands to it."""
     told = Instance()
+    objects = MemoryObjects()
+    for meter in METERS:
+        objects.meters.add(made(meter, NOON))
+    kept: Any = SimpleNamespace(objects=objects)
     services = Services(
         door=told,
         answers=told,
@@ -127,6 +135,7 @@ def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
         exposition=lambda: (b"", "text/plain"),
         on_request=lambda *_: None,
         log=told,
+        environment=lambda scope: {HERE: kept}[scope],
     )
     bound = listening("127.0.0.1", 0)
     server = HttpServer(build_app(services), bound)
