@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CouponResponse(Record):
-    """What an answer says of: coupon."""
+    """A coupon, with how often it was redeemed."""
 
     name: str
     coupon_code: IfSet[str] = None
@@ -30,13 +30,13 @@ class CouponResponse(Record):
 
 
 class CouponDeleted(ApiAnswer):
-    """What an answer says of: coupon deleted."""
+    """That a coupon was archived."""
 
     message: str
 
 
 class CouponAssociationResponse(Record):
-    """What an answer says of: coupon association."""
+    """A coupon that was granted to a subscription or to one of its lines."""
 
     coupon_id: str
     coupon: IfSet[CouponResponse] = None
@@ -50,14 +50,14 @@ class CouponAssociationResponse(Record):
 
 
 class ListCouponsResponse(ApiAnswer):
-    """What an answer says of: list coupons."""
+    """A page of coupons."""
 
     items: list[CouponResponse]
     pagination: PaginationResponse
 
 
 class ListCouponAssociationsResponse(ApiAnswer):
-    """What an answer says of: list coupon associations."""
+    """A page of attachments of coupons."""
 
     items: list[CouponAssociationResponse]
     pagination: PaginationResponse

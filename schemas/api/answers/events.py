@@ -11,21 +11,21 @@ from schemas.api.words import AggregationType, BillingPeriod, CommitmentType, Wi
 
 
 class IngestAccepted(ApiAnswer):
-    """What an answer says of: ingest accepted."""
+    """That events are in the log, with the ids that were made for them; all values are texts."""
 
     message: str
     event_id: IfSet[str] = None
 
 
 class RawBulkAccepted(ApiAnswer):
-    """What an answer says of: raw bulk accepted."""
+    """That records of calls were taken in."""
 
     message: str
     batch_size: int
 
 
 class Event(ApiAnswer):
-    """What an answer says of: event."""
+    """A stored event, with the values that were sent."""
 
     id: str
     event_name: str
@@ -39,7 +39,7 @@ class Event(ApiAnswer):
 
 
 class GetEventsResponse(ApiAnswer):
-    """What an answer says of: get events."""
+    """A page of stored events."""
 
     events: list[Event]
     has_more: bool
@@ -50,14 +50,14 @@ class GetEventsResponse(ApiAnswer):
 
 
 class UsageResult(ApiAnswer):
-    """What an answer says of: usage result."""
+    """The usage of one window; `value` is a JSON number."""
 
     window_size: WireTime
     value: WireNumber
 
 
 class GetUsageResponse(ApiAnswer):
-    """What an answer says of: get usage."""
+    """The usage of a range, with its windows where they were asked for."""
 
     value: WireNumber
     quantity_signed: IfSet[WireNumber] = None
@@ -67,7 +67,7 @@ class GetUsageResponse(ApiAnswer):
 
 
 class CommitmentInfo(ApiAnswer):
-    """What an answer says of: commitment info."""
+    """How usage stands to the commitment of its line."""
 
     type: CommitmentType
     amount: WireDecimal
@@ -82,7 +82,7 @@ class CommitmentInfo(ApiAnswer):
 
 
 class UsageAnalyticPoint(ApiAnswer):
-    """What an answer says of: usage analytic point."""
+    """Usage and cost of one window."""
 
     timestamp: WireTime
     usage: WireDecimal
@@ -96,7 +96,7 @@ class UsageAnalyticPoint(ApiAnswer):
 
 
 class UsageAnalyticItem(ApiAnswer):
-    """What an answer says of: usage analytic item."""
+    """Usage and cost of a feature, or of a group of its usage, over the range."""
 
     feature_id: str
     name: IfSet[str] = None
@@ -135,7 +135,7 @@ class UsageAnalyticItem(ApiAnswer):
 
 
 class GetUsageAnalyticsResponse(ApiAnswer):
-    """What an answer says of: get usage analytics."""
+    """Usage and cost of a customer by features."""
 
     items: list[UsageAnalyticItem]
     currency: str

@@ -5,7 +5,7 @@ from schemas.api.words import ErrorCode
 
 
 class PaginationResponse(ApiAnswer):
-    """What an answer says of: pagination."""
+    """Where a page lies; `offset` is the one to ask for next."""
 
     total: int
     limit: int
@@ -13,7 +13,7 @@ class PaginationResponse(ApiAnswer):
 
 
 class ErrorResponse(ApiAnswer):
-    """What an answer says of: error."""
+    """The one body of every refusal."""
 
     code: ErrorCode
     message: str
@@ -22,13 +22,13 @@ class ErrorResponse(ApiAnswer):
 
 
 class SuccessResponse(ApiAnswer):
-    """What an answer says of: success."""
+    """That something was done."""
 
     message: str
 
 
 class WorkflowResult(ApiAnswer):
-    """What an answer says of: workflow result."""
+    """That something goes on in the background, or has ended there."""
 
     message: str
     workflow_id: str

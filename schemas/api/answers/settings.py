@@ -4,14 +4,14 @@ from schemas.api.values import ApiAnswer, Record
 
 
 class SettingResponse(Record):
-    """What an answer says of: setting."""
+    """A setting: what was stored over its defaults."""
 
     key: str
     value: dict[str, object]
 
 
 class EventIngestionFilter(ApiAnswer):
-    """What an answer says of: event ingestion."""
+    """Whose events raw intake keeps while it is enabled."""
 
     enabled: bool
     allowed_external_customer_ids: list[str]

@@ -6,7 +6,7 @@ from schemas.api.words import TaxRateEntityType, TaxRateScope, TaxRateStatus, Ta
 
 
 class TaxRateResponse(Record):
-    """What an answer says of: tax rate."""
+    """A tax rate."""
 
     name: str
     code: str
@@ -20,14 +20,14 @@ class TaxRateResponse(Record):
 
 
 class ListTaxRatesResponse(ApiAnswer):
-    """What an answer says of: list tax rates."""
+    """A page of tax rates."""
 
     items: list[TaxRateResponse]
     pagination: PaginationResponse
 
 
 class TaxAssociationResponse(Record):
-    """What an answer says of: tax association."""
+    """A tax rate that is attached to something, with the rate."""
 
     tax_rate_id: str
     tax_rate: TaxRateResponse
@@ -42,7 +42,7 @@ class TaxAssociationResponse(Record):
 
 
 class ListTaxAssociationsResponse(ApiAnswer):
-    """What an answer says of: list tax associations."""
+    """A page of attachments of tax rates."""
 
     items: list[TaxAssociationResponse]
     pagination: PaginationResponse

@@ -7,7 +7,7 @@ from schemas.api.words import AlertState, AlertType
 
 
 class WalletAlert(ApiAnswer):
-    """What an answer says of: wallet alert."""
+    """What changed of a watched balance."""
 
     state: str
     alert_type: str
@@ -18,7 +18,7 @@ class WalletAlert(ApiAnswer):
 
 
 class WalletWebhook(ApiAnswer):
-    """What an answer says of: wallet webhook."""
+    """The body of messages about a wallet."""
 
     event_type: str
     wallet: dict[str, object]
@@ -27,7 +27,7 @@ class WalletWebhook(ApiAnswer):
 
 
 class WalletTransactionWebhook(ApiAnswer):
-    """What an answer says of: wallet transaction webhook."""
+    """The body of messages about an entry of a ledger."""
 
     event_type: str
     transaction: IfSet[dict[str, object]] = None
@@ -35,7 +35,7 @@ class WalletTransactionWebhook(ApiAnswer):
 
 
 class EntityWebhook(ApiAnswer):
-    """What an answer says of: entity webhook."""
+    """The body of messages about a customer, feature, subscription, invoice or payment."""
 
     event_type: str
     customer: IfSet[dict[str, object]] = None
@@ -48,7 +48,7 @@ class EntityWebhook(ApiAnswer):
 
 
 class SpendAlertWebhook(ApiAnswer):
-    """What an answer says of: spend alert webhook."""
+    """The body of messages about spend that crossed a threshold."""
 
     event_type: str
     subscription: dict[str, object]
@@ -62,7 +62,7 @@ class SpendAlertWebhook(ApiAnswer):
 
 
 class RejectedEventWebhook(ApiAnswer):
-    """What an answer says of: rejected event webhook."""
+    """The body of messages about an event that no meter counts."""
 
     event_type: str
     reason: str

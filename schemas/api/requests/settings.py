@@ -4,6 +4,6 @@ from schemas.api.values import ApiUpdate
 
 
 class UpdateSettingRequest(ApiUpdate):
-    """What a request says of: update setting."""
+    """Members of a setting that are to be replaced."""
 
     value: dict[str, object]
