@@ -38,52 +38,6 @@ class PriceTier(ApiAnswer):
     flat_amount: IfSet[WireDecimal] = None
 
 
-class PriceResponse(Record):
-    """A price; the objects around it are there where they were asked for.
-
-    `warnings` are ours: what was accepted and is worth a word (billing.md 3.1).
-    """
-
-    entity_type: PriceEntityType
-    entity_id: str
-    type: PriceType
-    billing_model: BillingModel
-    billing_cadence: BillingCadence
-    billing_period: BillingPeriod
-    billing_period_count: int
-    invoice_cadence: InvoiceCadence
-    currency: str
-    amount: WireDecimal
-    display_amount: str
-    price_unit_type: PriceUnitType
-    tier_mode: IfSet[BillingTier] = None
-    tiers: IfSet[list[PriceTier]] = None
-    transform_quantity: AnsweredTransformQuantity
-    meter_id: str
-    meter: IfSet[MeterResponse] = None
-    min_quantity: IfSet[WireDecimal] = None
-    trial_period_days: int
-    start_date: IfSet[WireTime] = None
-    end_date: IfSet[WireTime] = None
-    lookup_key: str
-    display_name: str
-    description: str
-    group_id: IfSet[str] = None
-    group: IfSet[GroupResponse] = None
-    parent_price_id: IfSet[str] = None
-    sequence: IfSet[int] = None
-    metadata: dict[str, str]
-    plan: "IfSet[PlanResponse]" = None
-    warnings: IfSet[list[str]] = None
-    bucket_size: IfSet[WindowSize] = None
-    conversion_rate: IfSet[WireDecimal] = None
-    price_unit: IfSet[str] = None
-    price_unit_id: IfSet[str] = None
-    price_unit_amount: IfSet[WireDecimal] = None
-    display_price_unit_amount: IfSet[str] = None
-    price_unit_tiers: IfSet[list[PriceTier]] = None
-
-
 class Price(Record):
     """A price inside another answer, without the objects around it."""
 
@@ -114,6 +68,25 @@ class Price(Record):
     parent_price_id: IfSet[str] = None
     sequence: IfSet[int] = None
     metadata: dict[str, str]
+
+
+class PriceResponse(Price):
+    """A price; the objects around it are there where they were asked for.
+
+    `warnings` are ours: what was accepted and is worth a word (billing.md 3.1).
+    """
+
+    meter: IfSet[MeterResponse] = None
+    group: IfSet[GroupResponse] = None
+    plan: "IfSet[PlanResponse]" = None
+    warnings: IfSet[list[str]] = None
+    bucket_size: IfSet[WindowSize] = None
+    conversion_rate: IfSet[WireDecimal] = None
+    price_unit: IfSet[str] = None
+    price_unit_id: IfSet[str] = None
+    price_unit_amount: IfSet[WireDecimal] = None
+    display_price_unit_amount: IfSet[str] = None
+    price_unit_tiers: IfSet[list[PriceTier]] = None
 
 
 class CreateBulkPriceResponse(ApiAnswer):

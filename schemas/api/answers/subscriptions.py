@@ -113,38 +113,10 @@ class SubscriptionResponse(Record):
     warnings: IfSet[list[str]] = None
 
 
-class SubscriptionLineItemResponse(Record):
-    """A line as its own routes show it."""
+class SubscriptionLineItemResponse(SubscriptionLineItem):
+    """A line as its own routes show it, with the whole of its price."""
 
-    subscription_id: str
-    customer_id: str
-    entity_type: SubscriptionLineItemEntityType
-    entity_id: str
-    plan_display_name: IfSet[str] = None
-    price_id: str
     price: IfSet[PriceResponse] = None
-    price_type: PriceType
-    meter_id: IfSet[str] = None
-    meter: IfSet[MeterResponse] = None
-    meter_display_name: IfSet[str] = None
-    display_name: str
-    quantity: WireDecimal
-    currency: str
-    billing_period: BillingPeriod
-    billing_period_count: int
-    invoice_cadence: InvoiceCadence
-    start_date: WireTime
-    end_date: IfSet[WireTime] = None
-    commitment_type: IfSet[CommitmentType] = None
-    commitment_amount: IfSet[WireDecimal] = None
-    commitment_quantity: IfSet[WireDecimal] = None
-    commitment_overage_factor: IfSet[WireDecimal] = None
-    commitment_true_up_enabled: bool
-    commitment_windowed: bool
-    commitment_duration: IfSet[BillingPeriod] = None
-    price_unit: str
-    price_unit_id: str
-    metadata: IfSet[dict[str, str]] = None
 
 
 class ListSubscriptionsResponse(ApiAnswer):

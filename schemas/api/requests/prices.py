@@ -15,10 +15,6 @@ from schemas.doors import DecimalField, InstantField, MetadataField, read_upper
 from schemas.price import BillingModel, TierMode
 from schemas.price_request import PriceRequest, TierRequest, TransformQuantityRequest
 
-# The doors of the parts of a price, by the names that they have on the wire.
-CreatePriceTier = TierRequest
-TransformQuantity = TransformQuantityRequest
-
 BULK_MAX = 100
 
 
